@@ -1,0 +1,125 @@
+"""From a folder or Hub id to the PyTorch reference, strictly: every weight accounted for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trbert_deploy.checkpoint.foreign import (
+    FOREIGN_CLASSES,
+    UPSTREAM_CLASSES,
+    foreign_config,
+    foreign_weights,
+)
+from trbert_deploy.checkpoint.weights import load_weights, read_weights
+from trbert_deploy.errors import CheckpointError
+from trbert_deploy.model import MODEL_CLASSES, TRBertConfig, TRBertPreTrainedModel
+
+_OWN_CLASSES = {model.__name__: model for model in MODEL_CLASSES.values()}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint.
+
+    Attributes:
+        model: in evaluation mode, float32, on the CPU. `model.save_pretrained` writes our own format.
+        folder: where it was read from (a cache folder for a Hub id); the tokenizer's files are there too.
+        source_class: the class that config.json named.
+    """
+
+    model: TRBertPreTrainedModel
+    folder: Path
+    source_class: str
+
+    @property
+    def has_selectors(self) -> bool:
+        """Whether the model reduces tokens at all; without selectors it is an ordinary dense BERT."""
+        return self.model.num_stages > 1
+
+
+def load_checkpoint(source: str | Path) -> Checkpoint:
+    """Load a TR-BERT checkpoint, or a plain BERT or DistilBERT one in dense form.
+
+    Args:
+        source: a folder in our format (`save_pretrained` of a ``TRBertFor...`` class), an upstream TR-BERT folder
+            (config.json and pytorch_model.bin), a plain transformers folder with a task head, the folder of an
+            exported bundle, or a Hub id of any of these.
+
+    Raises:
+        CheckpointError: it is none of these; keys are missing, unexpected or misshapen (they are named); or a Hub id
+            cannot be reached.
+    """
+    folder = _folder_of(source)
+    raw = _read_config(folder)
+    architectures = raw.get("architectures") or []
+    name = str(architectures[0]) if architectures else ""
+    if name in _OWN_CLASSES:
+        model = _OWN_CLASSES[name](TRBertConfig.from_dict(raw))
+        weights = read_weights(folder)
+    elif name in FOREIGN_CLASSES:
+        foreign = FOREIGN_CLASSES[name]
+        config = foreign_config(raw, foreign)
+        model = MODEL_CLASSES[foreign.task.name](config)
+        weights = foreign_weights(read_weights(folder), foreign, len(config.reduction_layers or ()))
+    else:
+        raise _unknown_architecture(folder, name)
+    load_weights(model, weights, str(folder))
+    return Checkpoint(model.eval(), folder, name)
+
+
+def _folder_of(source: str | Path) -> Path:
+    folder = Path(source)
+    if folder.is_dir():
+        return folder / "reference" if (folder / "manifest.json").is_file() else folder
+    if folder.is_file():
+        raise CheckpointError(f"{source} is a file", "give the folder that holds config.json and the weights")
+    text = str(source)
+    if text.startswith((".", "/", "~")) or text.count("/") > 1 or not text:
+        raise CheckpointError(f"there is no folder {source}")
+    return _download(text)
+
+
+def _download(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    patterns = ["*.json", "*.safetensors", "pytorch_model*.bin", "vocab.txt"]
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=patterns))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"{hub_id!r} is not a local folder, and the Hugging Face Hub did not give it: "
+            f"{str(error).strip().partition(chr(10))[0]}",
+            "check the name and the connection, or give a local folder",
+        ) from error
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{folder} is no model: it has no config.json", "give the folder that save_pretrained wrote"
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{file} is not valid JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise CheckpointError(f"{file} is not a JSON object")
+    return raw
+
+
+def _unknown_architecture(folder: Path, name: str) -> CheckpointError:
+    if name in ("BertModel", "DistilBertModel") or "MaskedLM" in name or "PreTraining" in name:
+        return CheckpointError(
+            f"{folder} is a bare encoder ({name}): it has no task head and no selectors",
+            "fine-tune it with transformers first, then learn the selectors (`train`, see the README)",
+        )
+    return CheckpointError(
+        f"{folder} names the architecture {name or '(none)'!r}, which is not supported",
+        f"supported: {', '.join([*_OWN_CLASSES, *UPSTREAM_CLASSES])}, and transformers' BertFor... and "
+        "DistilBertFor... with a classification, multiple-choice, question-answering or token head",
+    )

@@ -1,0 +1,96 @@
+"""Weight files: read without unpickling anything but tensors, and loaded whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from trbert_deploy.errors import CheckpointError
+
+_SAFETENSORS = "model.safetensors"
+_PICKLE = "pytorch_model.bin"
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a checkpoint folder by name, float16 ones widened to float32.
+
+    Reads model.safetensors, pytorch_model.bin (``weights_only=True``), or the sharded forms of either.
+
+    Raises:
+        CheckpointError: there is no weight file, or one is truncated or holds more than tensors.
+    """
+    for name in (_SAFETENSORS, _PICKLE):
+        index = folder / f"{name}.index.json"
+        if (folder / name).is_file():
+            files = [folder / name]
+        elif index.is_file():
+            shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+            files = [folder / shard for shard in sorted(set(shards))]
+        else:
+            continue
+        weights: dict[str, Tensor] = {}
+        for file in files:
+            weights |= _read_file(file)
+        return {
+            key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in weights.items()
+        }
+    raise CheckpointError(
+        f"{folder} has no {_SAFETENSORS} or {_PICKLE}", "give a folder that holds config.json and the weights"
+    )
+
+
+def _read_file(file: Path) -> dict[str, Tensor]:
+    try:
+        if file.suffix == ".safetensors":
+            return dict(load_file(file))
+        tensors = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{file} is missing, but the checkpoint's index names it") from None
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{file} cannot be read as weights: {_first_line(error)}", "it may be truncated: copy it again"
+        ) from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{file} holds more than tensors and is not unpickled: {_first_line(error)}",
+            "save the model's state_dict() alone, best as model.safetensors",
+        ) from error
+    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        raise CheckpointError(f"{file} is not a state_dict (names to tensors)")
+    return tensors
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor], where: str) -> None:
+    """Fill `model` with exactly these weights.
+
+    Raises:
+        CheckpointError: keys are missing, left over, or of another shape; all of them are named.
+    """
+    wanted = model.state_dict()
+    complaints = []
+    if missing := sorted(wanted.keys() - weights.keys()):
+        complaints.append(f"missing: {', '.join(missing)}")
+    if extra := sorted(weights.keys() - wanted.keys()):
+        complaints.append(f"unexpected: {', '.join(extra)}")
+    misshapen = [
+        f"{key} is {list(weights[key].shape)}, should be {list(tensor.shape)}"
+        for key, tensor in wanted.items()
+        if key in weights and weights[key].shape != tensor.shape
+    ]
+    if misshapen:
+        complaints.append(f"of another shape: {'; '.join(misshapen)}")
+    if complaints:
+        raise CheckpointError(
+            f"the weights in {where} do not fit the model that its config.json describes ({'; '.join(complaints)})"
+        )
+    model.load_state_dict(weights)

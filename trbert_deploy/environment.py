@@ -1,0 +1,75 @@
+"""What this machine is: stands in every report and manifest, so that a number can be placed. Never fails."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+
+_PACKAGES = (
+    "trbert-deploy",
+    "numpy",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-extensions",
+    "tensorrt",
+    "tensorrt_rtx_cu13_bindings",
+)
+
+
+def environment() -> dict[str, str]:
+    """Versions, processor and devices as printable text; what is absent reads ``not installed``."""
+    facts = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "cpu_count": str(_usable_cpus()),
+    }
+    for package in _PACKAGES:
+        try:
+            facts[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            facts[package] = "not installed"
+    facts["onnxruntime_providers"] = _providers()
+    facts["cuda_device"] = _cuda_device()
+    return facts
+
+
+def _usable_cpus() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS or Windows
+        return os.cpu_count() or 1
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _providers() -> str:
+    try:
+        import onnxruntime
+
+        return ", ".join(onnxruntime.get_available_providers())
+    except Exception:  # a broken installation must not stop a report
+        return "not installed"
+
+
+def _cuda_device() -> str:
+    try:
+        import torch
+
+        return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
+    except Exception:
+        return "unknown (torch is not installed)"

@@ -1,0 +1,39 @@
+"""The errors users meet: one base class, whose message says what is wrong and whose hint says how to mend it."""
+
+
+class TRBertError(Exception):
+    """Something the user can mend.
+
+    Attributes:
+        message: what is wrong.
+        hint: what to do about it, an exact command where there is one; may be empty.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(f"{message}. {hint}" if hint else message)
+        self.message = message
+        self.hint = hint
+
+
+class MissingExtraError(TRBertError, ImportError):
+    """An optional dependency is not installed; the hint is the pip command that installs it."""
+
+
+class CheckpointError(TRBertError):
+    """A model folder, Hub id or weight file cannot be used as a TR-BERT checkpoint."""
+
+
+class BundleError(TRBertError):
+    """A bundle is missing, incomplete, corrupt, or of an unknown version."""
+
+
+class InputError(TRBertError, ValueError):
+    """What was given to an engine does not fit the model."""
+
+
+class DeviceError(TRBertError, RuntimeError):
+    """A device or provider was asked for that this machine does not offer."""
+
+
+class CheckFailedError(TRBertError):
+    """What was exported does not reproduce the PyTorch reference."""

@@ -1,0 +1,27 @@
+"""The PyTorch reference: TR-BERT on transformers' own BERT and DistilBERT layers."""
+
+from trbert_deploy.model.configuration import TRBertConfig
+from trbert_deploy.model.modeling import (
+    MODEL_CLASSES,
+    TRBertForHotpot,
+    TRBertForMultipleChoice,
+    TRBertForQuestionAnswering,
+    TRBertForSequenceClassification,
+    TRBertForTokenClassification,
+    TRBertForWikihop,
+    TRBertOutput,
+    TRBertPreTrainedModel,
+)
+
+__all__ = [
+    "MODEL_CLASSES",
+    "TRBertConfig",
+    "TRBertForHotpot",
+    "TRBertForMultipleChoice",
+    "TRBertForQuestionAnswering",
+    "TRBertForSequenceClassification",
+    "TRBertForTokenClassification",
+    "TRBertForWikihop",
+    "TRBertOutput",
+    "TRBertPreTrainedModel",
+]

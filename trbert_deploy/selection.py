@@ -1,0 +1,95 @@
+"""What selection means, without a tensor library: modes, budgets and the bookkeeping of kept positions.
+
+The tensor form of the same rules is `trbert_deploy.model.reduction`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from trbert_deploy.errors import InputError
+
+#: Budgets are counted in millionths, in integers, so that every runtime and language rounds alike.
+BUDGET_SCALE = 1_000_000
+
+Kept = list[list[npt.NDArray[np.int64]]]  # [reduction][row] -> kept positions in the original row, ascending
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How tokens are chosen at the reductions of a model.
+
+    Attributes:
+        keep: for budget mode the fraction of the ORIGINAL length kept at each reduction (the paper's r, section
+            3.2); empty for policy mode, where each row keeps the tokens whose selector logit is not negative.
+    """
+
+    keep: tuple[float, ...] = ()
+
+    @property
+    def mode(self) -> str:
+        """``"policy"`` or ``"budget"``."""
+        return "budget" if self.keep else "policy"
+
+    @classmethod
+    def of(cls, keep: Sequence[float] | None, reductions: int) -> Selection:
+        """Check the fractions against a model with so many reductions.
+
+        Raises:
+            InputError: a fraction is outside (0, 1], they increase, or there are not as many as reductions.
+        """
+        keep = tuple(float(fraction) for fraction in keep or ())
+        if not keep:
+            return cls()
+        if len(keep) != reductions:
+            raise InputError(
+                f"the model has {reductions} reductions, but {len(keep)} keep fractions were given",
+                f"give {reductions}, e.g. --keep {','.join(['0.4', '0.15', '0.1', '0.05'][:reductions])}"
+                if reductions
+                else "leave --keep out: this checkpoint has no selectors",
+            )
+        if any(not 1 / BUDGET_SCALE <= fraction <= 1 for fraction in keep):
+            raise InputError(f"keep fractions must lie in (0, 1], not {list(keep)}")
+        if any(later > earlier for earlier, later in zip(keep, keep[1:], strict=False)):
+            raise InputError(
+                f"keep fractions count from the original length and cannot grow, but are {list(keep)}",
+                "for example --keep 0.4,0.15",
+            )
+        return cls(keep)
+
+
+def millionths(fraction: float) -> int:
+    """A keep fraction as the integer that every runtime counts with."""
+    return round(fraction * BUDGET_SCALE)
+
+
+def budget(lengths: npt.NDArray[np.int64], fraction: float) -> npt.NDArray[np.int64]:
+    """How many tokens rows of these lengths keep: ceil(fraction * length), exactly, and at least one.
+
+    Args:
+        lengths: int64 [B], real tokens of each row.
+        fraction: of the original length, in (0, 1].
+    """
+    return (lengths * millionths(fraction) + (BUDGET_SCALE - 1)) // BUDGET_SCALE
+
+
+def kept_positions(keep_masks: Sequence[npt.NDArray[np.int64]], restores: bool) -> list[npt.NDArray[np.int64]]:
+    """Chain one row's keep masks into positions in the original row.
+
+    Args:
+        keep_masks: a mask for each reduction. Where the model restores tokens, all are over the original positions;
+            where it does not, each is over the tokens that the one before kept (padding behind them is 0).
+        restores: see `keep_masks`.
+
+    Returns:
+        For each reduction the kept original positions, ascending.
+    """
+    chained: list[npt.NDArray[np.int64]] = []
+    for mask in keep_masks:
+        positions = np.flatnonzero(mask).astype(np.int64)
+        chained.append(chained[-1][positions] if chained and not restores else positions)
+    return chained
