@@ -27,7 +27,7 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _cpu_name(),
-        "cpu_count": str(_usable_cpus()),
+        "cpu_count": str(usable_cpus()),
     }
     for package in _PACKAGES:
         try:
@@ -39,7 +39,8 @@ def environment() -> dict[str, str]:
     return facts
 
 
-def _usable_cpus() -> int:
+def usable_cpus() -> int:
+    """Cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS or Windows

@@ -1,0 +1,88 @@
+"""The contract between the engine and a runtime: a checked request in, an answer out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from trbert_deploy.request import Request
+from trbert_deploy.selection import Kept
+from trbert_deploy.tasks import Task
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass
+class Answer:
+    """What a runtime returns.
+
+    Attributes:
+        outputs: float32 arrays by name, rows in the request's order, as wide as the caller's rows.
+        kept: where it was asked for, for each reduction and row the kept original positions, ascending.
+        group_sizes: how many rows ran together at each stage, in the order in which they ran.
+    """
+
+    outputs: dict[str, npt.NDArray[np.float32]]
+    kept: Kept | None = None
+    group_sizes: list[list[int]] = field(default_factory=list)
+
+
+class Runtime(Protocol):
+    """Answers requests; may be called from several threads at once."""
+
+    name: str
+    device: str
+
+    def answer(self, request: Request, *, want_kept: bool) -> Answer:
+        """Run a batch.
+
+        Args:
+            request: checked against the bundle this runtime was made for.
+            want_kept: whether to return the kept positions too (they cost a copy from the device).
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of sessions and device memory; the runtime is not used afterwards."""
+        ...
+
+
+class Collector:
+    """Puts the outputs of groups of rows together into arrays over the whole batch."""
+
+    def __init__(self, request: Request, num_reductions: int, want_kept: bool) -> None:
+        self._task: Task = request.task
+        self._size = len(request)
+        self._width = request.width
+        self._outputs: dict[str, npt.NDArray[np.float32]] = {}
+        empty = np.empty(0, dtype=np.int64)
+        self.kept: Kept | None = (
+            [[empty] * self._size for _ in range(num_reductions)] if want_kept else None
+        )
+
+    def add(self, rows: npt.NDArray[np.int64], outputs: dict[str, Array]) -> None:
+        """Take the outputs of these rows."""
+        for name, part in outputs.items():
+            output = self._task.output(name)
+            shape = [self._size, *part.shape[1:]]
+            if output.per_token:
+                shape[1] = self._width
+            whole = self._outputs.setdefault(name, np.full(shape, output.padding, dtype=np.float32))
+            if output.per_token:
+                whole[rows, : part.shape[1]] = part
+            else:
+                whole[rows] = part
+
+    def add_kept(self, row: int, kept: Sequence[npt.NDArray[np.int64]]) -> None:
+        """Take the kept positions of one row, for each reduction."""
+        assert self.kept is not None
+        for reduction, positions in enumerate(kept):
+            self.kept[reduction][row] = positions
+
+    def answer(self, group_sizes: list[list[int]]) -> Answer:
+        """All rows together."""
+        return Answer(self._outputs, self.kept, group_sizes)

@@ -1,0 +1,51 @@
+"""Which rows of a batch run together, so that a short row does not pay for a long one."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+#: What running one more group costs, in tokens: the weights are read once more and small products run less well.
+GROUP_OVERHEAD_TOKENS = 64
+
+#: No group is larger than this, unless a single row is: bounds the memory of attention scores.
+MAX_GROUP_TOKENS = 16384
+
+
+def plan_groups(
+    counts: npt.NDArray[np.int64], *, sequences_a_row: int = 1, regroup: bool = True
+) -> list[npt.NDArray[np.int64]]:
+    """Split rows into groups, each padded to its longest row, at the least total cost.
+
+    The cost of a group is its rows times its longest row plus `GROUP_OVERHEAD_TOKENS`. Rows sorted by count are cut
+    into consecutive runs, which is where an optimum always lies; dynamic programming finds the best cuts.
+
+    Args:
+        counts: int64 [B], tokens of each row.
+        sequences_a_row: sequences that each row stands for (options in multiple choice).
+        regroup: False keeps all rows together, in their order.
+
+    Returns:
+        Arrays of row indices, longest rows first; within a group in ascending order of index.
+    """
+    size = len(counts)
+    if not regroup or size == 1:
+        return [np.arange(size)]
+    order = np.argsort(-counts, kind="stable")
+    longest = counts[order]
+    best = np.zeros(size + 1)  # best[i]: cost of the first i rows of `order`
+    cut = np.zeros(size + 1, dtype=np.int64)
+    for end in range(1, size + 1):
+        # rows start..end-1 form the last group, padded to longest[start]
+        starts = np.arange(end)
+        tokens = (end - starts) * longest[:end] * sequences_a_row
+        cost = best[:end] + tokens + GROUP_OVERHEAD_TOKENS
+        cost[(tokens > MAX_GROUP_TOKENS) & (starts < end - 1)] = np.inf
+        cut[end] = int(np.argmin(cost))
+        best[end] = cost[cut[end]]
+    groups = []
+    end = size
+    while end > 0:
+        groups.append(np.sort(order[cut[end] : end]))
+        end = int(cut[end])
+    return groups[::-1]

@@ -1,0 +1,213 @@
+"""ONNX Runtime: the stages over one shared thread pool, or the fused or dense graph as one session.
+
+One session a stage would mean one thread pool a stage, whose idle threads spin and steal the cores from the stage that
+runs: 2-3 times slower. All sessions of a process therefore share ONNX Runtime's global pool.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from onnxruntime import InferenceSession, OrtValue, SessionOptions
+
+from trbert_deploy.bundle import Bundle
+from trbert_deploy.bundle.manifest import Graph
+from trbert_deploy.environment import usable_cpus
+from trbert_deploy.errors import BundleError, DeviceError, TRBertError
+from trbert_deploy.request import Request
+from trbert_deploy.runtimes.base import Answer, Array, Collector
+from trbert_deploy.runtimes.grouping import plan_groups
+from trbert_deploy.runtimes.pipeline import StagePipeline
+from trbert_deploy.selection import kept_positions
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+_pool_lock = threading.Lock()
+_pool_threads: int | None = None
+
+
+def share_threads(threads: int | None) -> int:
+    """Size the process's one thread pool; the first engine decides.
+
+    Args:
+        threads: how many threads, or None for those of the pool, or for every core where there is none yet.
+
+    Returns:
+        The size of the pool.
+
+    Raises:
+        TRBertError: the pool is already there with another size, or `threads` is not positive.
+    """
+    global _pool_threads
+    with _pool_lock:
+        if threads is not None and threads < 1:
+            raise TRBertError(f"threads must be at least 1, not {threads}")
+        if _pool_threads is None:
+            _pool_threads = threads or usable_cpus()
+            onnxruntime.set_global_thread_pool_sizes(_pool_threads, 1)
+        elif threads not in (None, _pool_threads):
+            raise TRBertError(
+                f"{threads} threads were asked for, but this process's ONNX Runtime pool has {_pool_threads} since "
+                "the first engine was loaded",
+                "use one number of threads in a process",
+            )
+        return _pool_threads
+
+
+class SessionRunner:
+    """Runs graphs of a bundle, one session each; outputs stay on the device as OrtValues."""
+
+    def __init__(self, bundle: Bundle, graphs: Sequence[Graph], device: str, threads: int | None) -> None:
+        if device not in _PROVIDERS:
+            raise DeviceError(f"unknown device {device!r}", f"one of: {', '.join(_PROVIDERS)}")
+        provider = _PROVIDERS[device]
+        if provider not in onnxruntime.get_available_providers():
+            raise DeviceError(
+                f"device {device!r} was asked for, but this ONNX Runtime has no {provider}",
+                "pip uninstall onnxruntime; pip install 'trbert-deploy[gpu]'; or use --device cpu",
+            )
+        self.threads = share_threads(threads)
+        self._device = device
+        self._sessions = [_session(bundle.path(graph.file), provider) for graph in graphs]
+        self._graphs = graphs
+
+    def run(self, stage: int, feeds: Mapping[str, OrtValue | Array]) -> dict[str, OrtValue]:
+        """See `StageRunner.run`."""
+        names = self._graphs[stage].outputs
+        session = self._sessions[stage]
+        values = {name: _ort_value(feeds[name]) for name in self._graphs[stage].inputs}
+        if self._device == "cpu":
+            results = session.run_with_ort_values(names, values)
+        else:
+            # Bound outputs stay on the device: only what `fetch` asks for is ever copied back.
+            binding = session.io_binding()
+            for name, value in values.items():
+                binding.bind_ortvalue_input(name, value)
+            for name in names:
+                binding.bind_output(name, self._device)
+            session.run_with_iobinding(binding)
+            results = binding.get_outputs()
+        return dict(zip(names, results, strict=True))
+
+    def fetch(self, handle: OrtValue) -> Array:
+        """See `StageRunner.fetch`."""
+        array: Array = handle.numpy()
+        return array
+
+    def close(self) -> None:
+        """Let go of the sessions."""
+        self._sessions.clear()
+
+
+class StagedRuntime:
+    """A bundle's stages, one session each, rows regrouped between them."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        graphs: Sequence[Graph] | None = None,
+        regroup: bool = True,
+    ) -> None:
+        manifest = bundle.manifest
+        graphs = manifest.stages if graphs is None else graphs
+        self.name = "ort"
+        self.device = device
+        self._runner = SessionRunner(bundle, graphs, device, threads)
+        self._pipeline = StagePipeline(
+            self._runner, [graph.inputs for graph in graphs], manifest.selection.keep, regroup=regroup
+        )
+
+    def answer(self, request: Request, *, want_kept: bool) -> Answer:
+        """See `Runtime.answer`."""
+        return self._pipeline.answer(request, want_kept=want_kept)
+
+    def close(self) -> None:
+        """See `Runtime.close`."""
+        self._runner.close()
+
+
+class FusedRuntime:
+    """A bundle's model.onnx: selection inside the graph, rows grouped by length at the input only."""
+
+    def __init__(
+        self, bundle: Bundle, *, device: str = "cpu", threads: int | None = None, regroup: bool = True
+    ) -> None:
+        self.name = "ort"
+        self.device = device
+        self._graph = bundle.manifest.fused
+        self._task = bundle.manifest.task_facts
+        self._num_reductions = len(bundle.manifest.reduction_layers)
+        self._runner = SessionRunner(bundle, [self._graph], device, threads)
+        self._regroup = regroup
+
+    def answer(self, request: Request, *, want_kept: bool) -> Answer:
+        """See `Runtime.answer`."""
+        collector = Collector(request, self._num_reductions, want_kept)
+        sizes = []
+        for rows in plan_groups(
+            request.lengths, sequences_a_row=request.rows_a_row, regroup=self._regroup
+        ):
+            width = int(request.lengths[rows].max())
+            feeds = {name: request.take(name, rows, width) for name in self._graph.inputs}
+            outputs = self._runner.run(0, feeds)
+            wanted = {output.name for output in self._task.outputs}
+            collector.add(
+                rows, {name: self._runner.fetch(value) for name, value in outputs.items() if name in wanted}
+            )
+            if want_kept:
+                masks = [
+                    self._runner.fetch(outputs[f"keep_mask_{index + 1}"]).astype(np.int64)
+                    for index in range(self._num_reductions)
+                ]
+                for place, row in enumerate(rows):
+                    chain = kept_positions([mask[place] for mask in masks], self._task.restores)
+                    collector.add_kept(int(row), chain)
+            sizes.append(len(rows))
+        return collector.answer([sizes])
+
+    def close(self) -> None:
+        """See `Runtime.close`."""
+        self._runner.close()
+
+
+def dense_runtime(bundle: Bundle, *, device: str = "cpu", threads: int | None = None) -> StagedRuntime:
+    """The bundle's dense graph, grouped by length like the stages: a pipeline of one stage.
+
+    Raises:
+        BundleError: the bundle has no dense graph.
+    """
+    dense = bundle.manifest.dense
+    if dense is None:
+        raise BundleError(
+            f"the bundle {bundle.folder} has no dense graph", "export it again with --with-dense"
+        )
+    return StagedRuntime(bundle, device=device, threads=threads, graphs=[dense])
+
+
+def _session(path: Path, provider: str) -> InferenceSession:
+    options = SessionOptions()
+    options.use_per_session_threads = False
+    options.log_severity_level = 3
+    try:
+        session = InferenceSession(str(path), options, providers=[provider])
+    except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+        raise BundleError(
+            f"ONNX Runtime does not load {path}: {str(error).strip().partition(chr(10))[0]}",
+            "check the bundle: trbert-deploy verify BUNDLE",
+        ) from error
+    if provider not in session.get_providers():
+        raise DeviceError(
+            f"ONNX Runtime could not start {provider} on this machine", "check the driver, or use --device cpu"
+        )
+    return session
+
+
+def _ort_value(value: OrtValue | Array) -> OrtValue:
+    return value if isinstance(value, OrtValue) else OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value))

@@ -1,0 +1,91 @@
+"""PyTorch: the reference that everything is measured and checked against."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trbert_deploy.bundle import Bundle
+from trbert_deploy.checkpoint import load_checkpoint
+from trbert_deploy.errors import BundleError, DeviceError
+from trbert_deploy.model import TRBertOutput, TRBertPreTrainedModel
+from trbert_deploy.request import Request
+from trbert_deploy.runtimes.base import Answer, Collector
+from trbert_deploy.selection import kept_positions
+
+
+class ReferenceRuntime:
+    """A ``TRBertFor...`` model, eager, float32, the whole batch at once."""
+
+    def __init__(
+        self, model: TRBertPreTrainedModel, *, device: str = "cpu", threads: int | None = None
+    ) -> None:
+        if device not in ("cpu", "cuda"):
+            raise DeviceError(f"unknown device {device!r}", "one of: cpu, cuda")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise DeviceError("device 'cuda' was asked for, but PyTorch sees none", "use --device cpu")
+        self.name = "torch"
+        self.device = device
+        self.model = model.eval().to(device)
+        self._threads = threads
+
+    @classmethod
+    def of_bundle(
+        cls, bundle: Bundle, *, device: str = "cpu", threads: int | None = None
+    ) -> ReferenceRuntime:
+        """The checkpoint that lies in a bundle.
+
+        Raises:
+            BundleError: the bundle was exported without it.
+        """
+        folder = bundle.manifest.reference
+        if folder is None:
+            raise BundleError(
+                f"the bundle {bundle.folder} was exported with --no-reference", "export it again without"
+            )
+        return cls(load_checkpoint(bundle.path(folder)).model, device=device, threads=threads)
+
+    def forward(self, request: Request) -> TRBertOutput:
+        """The model's own output for a batch, with selector logits."""
+        inputs = {name: torch.from_numpy(array).to(self.device) for name, array in request.arrays.items()}
+        with torch.inference_mode(), _threads(self._threads):
+            output: TRBertOutput = self.model(**inputs)
+        return output
+
+    def answer(self, request: Request, *, want_kept: bool) -> Answer:
+        """See `Runtime.answer`."""
+        output = self.forward(request)
+        collector = Collector(request, len(output.keep_masks), want_kept)
+        rows = np.arange(len(request))
+        collector.add(rows, {name: _host(value) for name, value in output.outputs.items()})
+        if want_kept:
+            masks = [_host(mask) for mask in output.keep_masks]
+            for row in rows:
+                chain = kept_positions([mask[row] for mask in masks], request.task.restores)
+                collector.add_kept(int(row), chain)
+        return collector.answer([[len(rows)] for _ in range(self.model.num_stages)])
+
+    def close(self) -> None:
+        """See `Runtime.close`."""
+
+
+def _host(tensor: Tensor) -> np.ndarray:  # type: ignore[type-arg]
+    return tensor.cpu().numpy()
+
+
+@contextlib.contextmanager
+def _threads(threads: int | None) -> Iterator[None]:
+    """Run with so many intra-op threads; PyTorch's pool belongs to the process, so it is set back."""
+    before = torch.get_num_threads()
+    if threads is None or threads == before:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,115 @@
+"""Open a bundle: validate its manifest, find its files, check their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from trbert_deploy.bundle.manifest import MANIFEST_FILE, SCHEMA_VERSION, Manifest
+from trbert_deploy.errors import BundleError
+
+_EXPORT_AGAIN = "export the bundle again: trbert-deploy export MODEL --out DIR"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An open bundle: its folder and its valid manifest."""
+
+    folder: Path
+    manifest: Manifest
+
+    def path(self, name: str) -> Path:
+        """Where a file of the bundle lies."""
+        return self.folder / name
+
+    def damaged_files(self, names: Iterable[str] | None = None) -> Iterator[str]:
+        """Compare files with their sha256 and yield a sentence for each that differs.
+
+        Args:
+            names: which files; by default all.
+        """
+        for name in self.manifest.files if names is None else names:
+            wanted = self.manifest.files[name]
+            path = self.path(name)
+            if not path.is_file():
+                yield f"{name} is missing"
+            elif path.stat().st_size != wanted.bytes:
+                yield f"{name} has {path.stat().st_size} bytes, the manifest says {wanted.bytes}"
+            elif sha256_of(path) != wanted.sha256:
+                yield f"the sha256 of {name} is not the manifest's"
+
+    def require_intact(self, names: Iterable[str] | None = None) -> None:
+        """Check hashes.
+
+        Raises:
+            BundleError: a file differs from the manifest.
+        """
+        if damage := list(self.damaged_files(names)):
+            raise BundleError(f"the bundle {self.folder} is damaged: {'; '.join(damage)}", _EXPORT_AGAIN)
+
+
+def open_bundle(folder: str | Path) -> Bundle:
+    """Open a bundle without loading a runtime.
+
+    The manifest is validated and every file must be there in its full size; hashes are left to
+    `Bundle.require_intact`, which reads every byte.
+
+    Raises:
+        BundleError: it is not a bundle, not of this version, or incomplete.
+    """
+    folder = Path(folder)
+    try:
+        text = (folder / MANIFEST_FILE).read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        what = "has no manifest.json" if folder.is_dir() else "does not exist"
+        raise BundleError(
+            f"{folder} is not a bundle: it {what}", "make one: trbert-deploy export MODEL --out DIR"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(f"{folder / MANIFEST_FILE} cannot be read: {error}") from error
+    try:
+        raw = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BundleError(f"{folder / MANIFEST_FILE} is not valid JSON: {error}", _EXPORT_AGAIN) from error
+    _check_version(raw, folder)
+    try:
+        manifest = Manifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(
+            f"{folder / MANIFEST_FILE} does not follow the schema: {where}: {first['msg']}", _EXPORT_AGAIN
+        ) from error
+    bundle = Bundle(folder, manifest)
+    for name, facts in manifest.files.items():
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise BundleError(f"{folder / MANIFEST_FILE} names a file outside the bundle: {name}")
+        path = bundle.path(name)
+        if not path.is_file() or path.stat().st_size != facts.bytes:
+            damage = next(bundle.damaged_files([name]))
+            raise BundleError(f"the bundle {folder} is incomplete: {damage}", _EXPORT_AGAIN)
+    return bundle
+
+
+def _check_version(raw: object, folder: Path) -> None:
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if not isinstance(version, str) or not version.partition(".")[0].isdigit():
+        raise BundleError(f"{folder / MANIFEST_FILE} has no schema_version", _EXPORT_AGAIN)
+    major = version.partition(".")[0]
+    ours = SCHEMA_VERSION.partition(".")[0]
+    if major != ours:
+        mend = "upgrade trbert-deploy" if int(major) > int(ours) else _EXPORT_AGAIN
+        raise BundleError(
+            f"the bundle {folder} is of schema version {version}, this release reads {ours}.x", mend
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,35 @@
+"""Options that several verbs share, defined once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that `export` wrote.")]
+RuntimeOption = Annotated[
+    str, typer.Option("--runtime", help="ort (ONNX Runtime) or torch (the PyTorch reference).")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu or cuda; never falls back silently.")]
+ModeOption = Annotated[
+    str, typer.Option("--mode", help="For ort: staged (a graph a stage), fused (one graph) or dense.")
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Intra-op threads; by default every usable core.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+
+
+def parse_fractions(text: str | None) -> list[float] | None:
+    """``"0.4,0.15"`` as numbers.
+
+    Raises:
+        typer.BadParameter: it is not a comma-separated list of numbers.
+    """
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list of fractions such as 0.4,0.15") from None

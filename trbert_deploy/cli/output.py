@@ -1,0 +1,54 @@
+"""Where the command line writes: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from trbert_deploy.errors import TRBertError
+
+#: For people: progress, notes, warnings, errors. `NO_COLOR` is respected by rich.
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+#: For results that people read; machine-readable ones go through `write_json`.
+stdout = Console(highlight=False, soft_wrap=True)
+
+
+def write_json(value: Any, *, indent: int | None = 2) -> None:
+    """Write one JSON document, or with ``indent=None`` one JSON line, to stdout."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=indent) + "\n")
+
+
+def note(text: str) -> None:
+    """A line for the user, on stderr."""
+    stderr.print(text, markup=False)
+
+
+def next_command(command: str) -> None:
+    """The last line of a verb: what one would type next."""
+    stderr.print(f"next: {command}", style="dim", markup=False)
+
+
+def report_error(error: TRBertError) -> None:
+    """``error: ...`` and ``hint: ...`` on stderr."""
+    stderr.print(f"[bold red]error:[/] {_plain(error.message)}")
+    if error.hint:
+        stderr.print(f"[bold]hint:[/] {_plain(error.hint)}")
+
+
+def facts_table(facts: dict[str, str], title: str | None = None) -> Table:
+    """A table of names and values."""
+    table = Table(title=title, show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name, _plain(value))
+    return table
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")

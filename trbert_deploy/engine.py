@@ -1,0 +1,147 @@
+"""What users hold: an engine that checks a batch, runs it, and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from trbert_deploy.bundle import Bundle, open_bundle
+from trbert_deploy.errors import TRBertError
+from trbert_deploy.extras import require
+from trbert_deploy.request import check_request
+from trbert_deploy.selection import Kept
+
+if TYPE_CHECKING:
+    from trbert_deploy.runtimes.base import Runtime
+
+RUNTIMES = ("ort", "torch")
+MODES = ("staged", "fused", "dense")
+
+
+class EngineOutput(dict[str, npt.NDArray[np.float32]]):
+    """Output arrays by name.
+
+    Attributes:
+        selection: where it was asked for, for each reduction and row the kept positions of the original row,
+            int64, ascending.
+    """
+
+    def __init__(self, outputs: dict[str, npt.NDArray[np.float32]], selection: Kept | None) -> None:
+        super().__init__(outputs)
+        self.selection = selection
+
+
+class Engine:
+    """A bundle on a runtime. May be used from several threads at once; a context manager that closes it."""
+
+    def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
+        self.bundle = bundle
+        self.manifest = bundle.manifest
+        self.runtime = runtime
+
+    def run(self, *, return_selection: bool = False, **inputs: Any) -> EngineOutput:
+        """Answer a batch; a row's answer does not depend on the rows beside it.
+
+        Args:
+            return_selection: whether to return which tokens were kept.
+            **inputs: input_ids int64 [B, N] ([B, options, N] in multiple choice); attention_mask of the same shape,
+                real tokens first (all ones where not given); token_type_ids of the same shape (zeros); and the
+                task's own: question_ends [B], sentence_spans [B, S, 2], candidate_positions [B, C].
+
+        Returns:
+            float32 arrays by name: ``logits`` [B, labels]; question answering ``start_logits`` and ``end_logits``
+            [B, N]; and so on, see `trbert_deploy.tasks`.
+
+        Raises:
+            InputError: the arrays do not fit the model.
+        """
+        request = check_request(self.manifest.task_facts, self.manifest.limit_facts, inputs)
+        answer = self.runtime.answer(request, want_kept=return_selection)
+        return EngineOutput(answer.outputs, answer.kept)
+
+    def predict(self, items: Iterable[Any], *, batch_size: int = 32) -> list[dict[str, Any]]:
+        """Answer texts.
+
+        Args:
+            items: a text, a (text, pair) tuple, or a dict as in the lines of a JSON-lines file (see
+                `trbert_deploy.prediction`).
+            batch_size: rows that run together; texts are sorted by length first.
+
+        Returns:
+            One JSON-ready dict an item, in the items' order.
+
+        Raises:
+            InputError: an item cannot be read, or the bundle has no tokenizer.
+        """
+        from trbert_deploy.prediction import predict
+
+        return list(predict(self, list(items), batch_size=batch_size))
+
+    def close(self) -> None:
+        """Let go of the runtime."""
+        self.runtime.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def load(
+    bundle: str | Path | Bundle,
+    *,
+    runtime: str = "ort",
+    device: str = "cpu",
+    threads: int | None = None,
+    mode: str = "staged",
+    verify: bool = False,
+) -> Engine:
+    """Load a bundle.
+
+    Args:
+        bundle: its folder.
+        runtime: ``"ort"`` (ONNX Runtime; no torch needed) or ``"torch"`` (the PyTorch reference in the bundle).
+        device: ``"cpu"`` or ``"cuda"``; a device that is not there is an error, never a silent run on the CPU.
+        threads: intra-op threads. ONNX Runtime's pool is one for the whole process: the first engine decides its
+            size, by default all usable cores.
+        mode: for ONNX Runtime, ``"staged"`` (a graph for each stage, rows regrouped between them), ``"fused"`` (one
+            graph) or ``"dense"`` (the same weights without reduction, if exported).
+        verify: whether to compare every file with its sha256 first.
+
+    Raises:
+        BundleError: it is not a bundle, or damaged.
+        DeviceError: the device is not there.
+        MissingExtraError: the runtime's package is not installed.
+    """
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    if verify:
+        opened.require_intact()
+    return Engine(opened, _make_runtime(opened, runtime, device, threads, mode))
+
+
+def _make_runtime(bundle: Bundle, runtime: str, device: str, threads: int | None, mode: str) -> Runtime:
+    if mode not in MODES:
+        raise TRBertError(f"unknown mode {mode!r}", f"one of: {', '.join(MODES)}")
+    made: Runtime
+    if runtime == "ort":
+        onnxrt: Any = require("trbert_deploy.runtimes.onnxrt", "runtime 'ort'")
+        make = {
+            "staged": onnxrt.StagedRuntime,
+            "fused": onnxrt.FusedRuntime,
+            "dense": onnxrt.dense_runtime,
+        }[mode]
+        made = make(bundle, device=device, threads=threads)
+    elif runtime == "torch":
+        reference: Any = require("trbert_deploy.runtimes.reference", "runtime 'torch'")
+        made = reference.ReferenceRuntime.of_bundle(bundle, device=device, threads=threads)
+    else:
+        raise TRBertError(f"unknown runtime {runtime!r}", f"one of: {', '.join(RUNTIMES)}")
+    return made
