@@ -19,9 +19,6 @@ from trbert_deploy.model import TRBertPreTrainedModel
 #: The opset of every graph: the newest that ONNX Runtime >= 1.27 and TensorRT >= 10.7 both take whole.
 OPSET = 20
 
-
-
-
 _SHAPES: dict[str, tuple[str, ...]] = {
     # the caller's inputs
     "input_ids": ("batch", "length"),
@@ -74,8 +71,8 @@ def trace_stage(model: TRBertPreTrainedModel, index: int, by_budget: bool) -> on
 
 def trace_dense(model: TRBertPreTrainedModel) -> onnx.ModelProto:
     """The ONNX graph of the same weights without reduction: what a speed-up is measured against."""
-    with _without_reduction(model):
-        return _trace(model, 0, stage_spec(model, 0, by_budget=False), by_budget=False)
+    dense = model.without_reduction()
+    return _trace(dense, 0, stage_spec(dense, 0, by_budget=False), by_budget=False)
 
 
 class _Stage(nn.Module):
@@ -186,13 +183,3 @@ def _quiet() -> Iterator[None]:
             yield
         finally:
             logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _without_reduction(model: TRBertPreTrainedModel) -> Iterator[None]:
-    selectors, layers = model.selectors, model.config.reduction_layers
-    model.selectors, model.config.reduction_layers = nn.ModuleList(), []
-    try:
-        yield
-    finally:
-        model.selectors, model.config.reduction_layers = selectors, layers

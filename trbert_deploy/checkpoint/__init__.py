@@ -1,6 +1,7 @@
 """Checkpoints in: our own folders, upstream TR-BERT's, plain transformers ones, and Hub ids."""
 
 from trbert_deploy.checkpoint.load import Checkpoint, load_checkpoint
+from trbert_deploy.checkpoint.save import convert, save_checkpoint
 from trbert_deploy.checkpoint.tokenizer import load_tokenizer
 
-__all__ = ["Checkpoint", "load_checkpoint", "load_tokenizer"]
+__all__ = ["Checkpoint", "convert", "load_checkpoint", "load_tokenizer", "save_checkpoint"]

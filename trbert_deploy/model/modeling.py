@@ -9,9 +9,10 @@ Unlike upstream's batched inference, a row's answer never depends on its batch: 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -129,6 +130,15 @@ class TRBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]  # transform
             if not self.task.multiple_choice:
                 names += self.task.inputs
         return tuple(names)
+
+    def without_reduction(self) -> Self:
+        """The same weights as a dense model: a second model that shares this one's backbone and head."""
+        config = copy.copy(self.config)  # shallow: both models share the backbone's configuration too
+        config.reduction_layers, config.keep = [], None
+        with torch.device("meta"):  # its own weights are never used
+            dense = type(self)(config)
+        dense.backbone, dense.head = self.backbone, self.head
+        return dense.train(self.training)
 
     # -- one stage ----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,221 @@
+"""`export`: a checkpoint becomes a bundle, checked against the reference, whole or not at all."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import onnx
+from onnx import ModelProto
+
+from trbert_deploy.bundle import SCHEMA_VERSION, Bundle, Graph, Manifest, open_bundle
+from trbert_deploy.bundle.folder import whole_folder
+from trbert_deploy.bundle.golden import write_golden
+from trbert_deploy.bundle.manifest import (
+    MANIFEST_FILE,
+    SCHEMA_FILE,
+    FileFacts,
+    LimitFacts,
+    ModelFacts,
+    SelectionFacts,
+    schema,
+)
+from trbert_deploy.bundle.reader import sha256_of
+from trbert_deploy.checkpoint import Checkpoint, load_tokenizer, save_checkpoint
+from trbert_deploy.environment import environment
+from trbert_deploy.errors import CheckFailedError, TRBertError
+from trbert_deploy.export.check import check_bundle
+from trbert_deploy.export.fuse import fuse
+from trbert_deploy.export.golden import make_golden
+from trbert_deploy.export.tokenizer import write_tokenizer
+from trbert_deploy.export.trace import OPSET, trace_dense, trace_stage
+from trbert_deploy.model import TRBertPreTrainedModel
+from trbert_deploy.runtimes.reference import ReferenceRuntime
+from trbert_deploy.selection import Selection
+
+_REFERENCE_FOLDER = "reference"
+_FUSED_FILE = "model.onnx"
+_DENSE_FILE = "dense.onnx"
+_GOLDEN_FILE = "golden.json"
+
+#: protobuf's limit on one message.
+_MAX_GRAPH_BYTES = 2**31 - 1
+
+
+def export_bundle(
+    checkpoint: Checkpoint,
+    out: Path,
+    *,
+    keep: Sequence[float] | None = None,
+    with_dense: bool = False,
+    with_reference: bool = True,
+    force: bool = False,
+    source: str | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Bundle:
+    """Export a checkpoint.
+
+    Args:
+        checkpoint: what `load_checkpoint` gave.
+        out: the folder to make.
+        keep: budget fractions; None for the checkpoint's default, an empty sequence for policy mode.
+        with_dense: whether to export the same weights without reduction too, for comparison.
+        with_reference: whether the PyTorch checkpoint goes into the bundle.
+        force: whether an existing bundle at `out` is replaced.
+        source: how the manifest names the checkpoint; by default its folder's name.
+        progress: is given a line for every step.
+
+    Returns:
+        The bundle at `out`.
+
+    Raises:
+        CheckFailedError: a graph does not reproduce the reference; nothing is left behind.
+        TRBertError: `out` cannot be written, or the arguments do not fit the model.
+    """
+    model = checkpoint.model
+    if keep is not None:
+        model.config.keep = list(keep) or None
+    selection = model.config.selection
+    if with_dense and model.num_stages == 1:
+        raise TRBertError(
+            "the checkpoint has no selectors: its bundle is dense already", "leave --with-dense out"
+        )
+    with whole_folder(out, force=force, replaceable=is_bundle) as folder:
+        stages, fused, dense = _write_graphs(model, selection, folder, with_dense, progress)
+        tokenizer = load_tokenizer(checkpoint.folder)
+        tokenizer_facts = None
+        max_length = int(model.config.backbone.max_position_embeddings)
+        if tokenizer is not None:
+            tokenizer_facts, reason = write_tokenizer(tokenizer, folder, max_length)
+            progress("tokenizer" + (f" (without tokenizer.onnx: {reason})" if reason else ""))
+        if with_reference:
+            save_checkpoint(model, folder / _REFERENCE_FOLDER)
+            progress("reference checkpoint")
+        manifest = Manifest(
+            schema_version=SCHEMA_VERSION,
+            task=model.task.name,
+            model=_model_facts(checkpoint, source),
+            reduction_layers=list(model.config.reduction_layers),
+            selection=SelectionFacts(mode=selection.mode, keep=list(selection.keep)),  # type: ignore[arg-type]
+            precision="fp32",
+            opset=OPSET,
+            outputs=[output.name for output in model.task.outputs],
+            limits=_limit_facts(model),
+            stages=stages,
+            fused=fused,
+            dense=dense,
+            tokenizer=tokenizer_facts,
+            golden=_GOLDEN_FILE,
+            reference=_REFERENCE_FOLDER if with_reference else None,
+            files={},
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            environment=environment(),
+        )
+        reference = ReferenceRuntime(model)
+        golden = make_golden(reference, manifest.limit_facts)
+        write_golden(golden, folder / _GOLDEN_FILE)
+        result = check_bundle(Bundle(folder, manifest), reference, golden, progress)
+        if result.near_ties:
+            progress(f"check: {result.near_ties} of {result.rows} rows had near-tied logits")
+        _write_manifest(manifest, folder)
+    return open_bundle(out)
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder was written by `export_bundle`, whatever its version."""
+    return (folder / MANIFEST_FILE).is_file() and (folder / SCHEMA_FILE).is_file()
+
+
+def _write_graphs(
+    model: TRBertPreTrainedModel,
+    selection: Selection,
+    folder: Path,
+    with_dense: bool,
+    progress: Callable[[str], None],
+) -> tuple[list[Graph], Graph, Graph | None]:
+    traced: list[ModelProto] = []
+    stages: list[Graph] = []
+    layers = [0, *model.config.reduction_layers, len(model.encoder_layers)]
+    for index in range(model.num_stages):
+        start = time.perf_counter()
+        traced.append(trace_stage(model, index, by_budget=bool(selection.keep)))
+        stages.append(_save(traced[-1], folder, f"stage_{index}.onnx"))
+        progress(
+            f"stage {index + 1} of {model.num_stages}: layers {layers[index]} to {layers[index + 1] - 1}, "
+            f"{time.perf_counter() - start:.1f} s"
+        )
+    start = time.perf_counter()
+    graph = fuse(traced, selection.keep, multiple_choice=model.task.multiple_choice)
+    traced.clear()
+    fused = _save(graph, folder, _FUSED_FILE)
+    progress(f"fused: {time.perf_counter() - start:.1f} s")
+    dense = None
+    if with_dense:
+        start = time.perf_counter()
+        dense = _save(trace_dense(model), folder, _DENSE_FILE)
+        progress(f"dense: {time.perf_counter() - start:.1f} s")
+    return stages, fused, dense
+
+
+def _save(graph: ModelProto, folder: Path, name: str) -> Graph:
+    size = graph.ByteSize()
+    if size > _MAX_GRAPH_BYTES:
+        raise TRBertError(f"{name} would take {size / 2**30:.1f} GiB, an ONNX file holds 2 GiB")
+    path = folder / name
+    onnx.save(graph, path)
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise CheckFailedError(f"{name} is not a valid ONNX graph: {error}") from error
+    domains = {node.domain for node in graph.graph.node} - {"", "ai.onnx"}
+    if domains or graph.functions:
+        raise CheckFailedError(f"{name} holds operators outside ai.onnx: {', '.join(sorted(domains))}")
+    return Graph(
+        file=name,
+        inputs=[value.name for value in graph.graph.input],
+        outputs=[value.name for value in graph.graph.output],
+    )
+
+
+def _model_facts(checkpoint: Checkpoint, source: str | None) -> ModelFacts:
+    config = checkpoint.model.config
+    backbone = config.backbone
+    labelled = checkpoint.model.task.name in ("sequence-classification", "token-classification")
+    bert = backbone.model_type == "bert"
+    return ModelFacts(
+        source=source or checkpoint.folder.resolve().name,
+        source_class=checkpoint.source_class,
+        model_class=type(checkpoint.model).__name__,
+        backbone=backbone.model_type,
+        num_layers=backbone.num_hidden_layers,
+        hidden_size=backbone.hidden_size,
+        num_attention_heads=backbone.num_attention_heads,
+        intermediate_size=backbone.intermediate_size if bert else backbone.hidden_dim,
+        selector_size=config.selector_size,
+        parameters=sum(parameter.numel() for parameter in checkpoint.model.parameters()),
+        labels=[str(config.id2label[index]) for index in range(config.num_labels)] if labelled else [],
+    )
+
+
+def _limit_facts(model: TRBertPreTrainedModel) -> LimitFacts:
+    backbone = model.config.backbone
+    return LimitFacts(
+        max_length=backbone.max_position_embeddings,
+        vocab_size=backbone.vocab_size,
+        token_types=backbone.type_vocab_size if model.has_token_types else 0,
+    )
+
+
+def _write_manifest(manifest: Manifest, folder: Path) -> None:
+    """The manifest comes last: it lists every other file with its hash."""
+    (folder / SCHEMA_FILE).write_text(json.dumps(schema(), indent=2) + "\n", encoding="utf-8")
+    files = {
+        path.relative_to(folder).as_posix(): FileFacts(sha256=sha256_of(path), bytes=path.stat().st_size)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    complete = manifest.model_copy(update={"files": files})
+    (folder / MANIFEST_FILE).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,60 @@
+"""Make golden vectors: random rows whose selection does not hang on the last bits of a logit."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from trbert_deploy.bundle.golden import Golden, GoldenBatch
+from trbert_deploy.export.samples import random_batch
+from trbert_deploy.model.margin import selection_margins
+from trbert_deploy.request import Limits, Request, check_request
+from trbert_deploy.runtimes.reference import ReferenceRuntime
+
+_LENGTHS = ((2, 5), (12, 20), (48, 64), (100, 128))
+_CANDIDATES = 8  # rows tried for each length; the one with the widest margin is taken
+_SEED = 2021
+
+
+def make_golden(reference: ReferenceRuntime, limits: Limits) -> Golden:
+    """Single rows of several lengths, and all of them together in one batch."""
+    rng = np.random.default_rng(_SEED)
+    task = reference.model.task
+    lengths = sorted(
+        {min(int(rng.integers(low, high + 1)), limits.max_length) for low, high in _LENGTHS} | {1}
+    )
+    rows = []
+    for length in lengths:
+        tried = [random_batch(task, limits, [length], rng) for _ in range(_CANDIDATES if length > 1 else 1)]
+        rows.append(max(tried, key=lambda inputs: _margin(reference, check_request(task, limits, inputs))))
+    width = max(lengths)
+    together = {
+        name: np.concatenate([_widened(row[name], name, width) for row in reversed(rows)]) for name in rows[0]
+    }
+    batches = [_answered(reference, limits, inputs) for inputs in (*rows, together)]
+    return Golden(batches=batches)
+
+
+def _margin(reference: ReferenceRuntime, request: Request) -> float:
+    mask = torch.from_numpy(request.arrays["attention_mask"])
+    margins = selection_margins(reference.model, mask, reference.forward(request))
+    return min((float(margin.min()) for margin in margins), default=np.inf)
+
+
+def _widened(array: np.ndarray, name: str, width: int) -> np.ndarray:  # type: ignore[type-arg]
+    if name not in ("input_ids", "attention_mask", "token_type_ids"):
+        return array
+    missing = width - array.shape[-1]
+    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)])
+
+
+def _answered(
+    reference: ReferenceRuntime, limits: Limits, inputs: dict[str, np.ndarray]  # type: ignore[type-arg]
+) -> GoldenBatch:
+    answer = reference.answer(check_request(reference.model.task, limits, inputs), want_kept=True)
+    assert answer.kept is not None
+    return GoldenBatch(
+        inputs={name: array.tolist() for name, array in inputs.items()},
+        kept=[[positions.tolist() for positions in rows] for rows in answer.kept],
+        outputs={name: array.tolist() for name, array in answer.outputs.items()},
+    )

@@ -1,0 +1,1 @@
+"""Measure a bundle against the PyTorch reference and against dense BERT."""

@@ -1,0 +1,43 @@
+"""Checkpoints out, in our own format: config.json, model.safetensors, and the tokenizer where there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers.utils import logging
+
+from trbert_deploy.bundle.folder import whole_folder
+from trbert_deploy.checkpoint.load import load_checkpoint
+from trbert_deploy.checkpoint.tokenizer import load_tokenizer
+from trbert_deploy.model import TRBertPreTrainedModel
+
+
+def convert(source: str | Path, out: Path, *, force: bool = False) -> None:
+    """Write any checkpoint that `load_checkpoint` reads in our own format.
+
+    Args:
+        source: see `load_checkpoint`.
+        out: the folder to make.
+        force: whether an existing checkpoint folder at `out` is replaced.
+
+    Raises:
+        CheckpointError: `source` is no usable checkpoint.
+        TRBertError: `out` exists or cannot be written.
+    """
+    checkpoint = load_checkpoint(source)
+    tokenizer = load_tokenizer(checkpoint.folder)
+    with whole_folder(out, force=force, replaceable=lambda folder: (folder / "config.json").is_file()) as folder:
+        save_checkpoint(checkpoint.model, folder)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(str(folder))
+
+
+def save_checkpoint(model: TRBertPreTrainedModel, folder: Path) -> None:
+    """`save_pretrained` without transformers' progress bar."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model.save_pretrained(str(folder))
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,95 @@
+"""`trbert-deploy export`: a checkpoint becomes a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trbert_deploy.cli.options import parse_fractions
+from trbert_deploy.cli.output import next_command, note, stdout
+from trbert_deploy.extras import require
+
+
+def export(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A checkpoint folder (ours, upstream TR-BERT's, or a plain transformers BERT or DistilBERT), a "
+            "bundle, or a Hub id."
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the bundle.")] = None,
+    selection: Annotated[
+        str | None,
+        typer.Option(
+            help="policy (a row keeps what the selector says) or budget (a row keeps a fixed fraction); by default "
+            "what the checkpoint says."
+        ),
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(help="Budget: fractions of the original length kept at each reduction, e.g. 0.4,0.15."),
+    ] = None,
+    with_dense: Annotated[
+        bool, typer.Option("--with-dense", help="Export the same weights without reduction too, to compare.")
+    ] = False,
+    reference: Annotated[
+        bool, typer.Option("--reference/--no-reference", help="Put the PyTorch checkpoint into the bundle.")
+    ] = True,
+    save_checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Also, or only, write the checkpoint in our own format: converts upstream's."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what stands at --out.")] = False,
+) -> None:
+    """Export a checkpoint to a bundle of ONNX graphs, and check every graph against PyTorch."""
+    fractions = _fractions(selection, keep)
+    if out is None and save_checkpoint is None:
+        raise typer.BadParameter("give --out DIR for a bundle, or --save-checkpoint DIR to convert only")
+    require("torch", "export")
+    require("transformers", "export")
+    from trbert_deploy.checkpoint import convert, load_checkpoint
+
+    if save_checkpoint is not None:
+        convert(model, save_checkpoint, force=force)
+        note(f"wrote the checkpoint {save_checkpoint}")
+    if out is None:
+        stdout.print(str(save_checkpoint), markup=False)
+        return
+    for package in ("onnx", "onnxscript", "onnxruntime", "onnxruntime_extensions"):
+        require(package, "export")
+    from trbert_deploy.export.exporter import export_bundle
+
+    checkpoint = load_checkpoint(model)
+    note(f"{checkpoint.source_class}: {checkpoint.model.task.name}")
+    if not checkpoint.has_selectors:
+        note(
+            "note: this checkpoint has no selectors, so its bundle is an ordinary dense model and saves nothing. "
+            "Selectors are learned by training (`train`, see the README)."
+        )
+    bundle = export_bundle(
+        checkpoint,
+        out,
+        keep=fractions,
+        with_dense=with_dense,
+        with_reference=reference,
+        force=force,
+        source=model if "/" in model and not Path(model).exists() else None,
+        progress=note,
+    )
+    stdout.print(str(bundle.folder), markup=False)
+    next_command(f"trbert-deploy bench {bundle.folder}")
+
+
+def _fractions(selection: str | None, keep: str | None) -> list[float] | None:
+    """What the two options say together: None leaves it to the checkpoint, an empty list means policy mode."""
+    fractions = parse_fractions(keep)
+    if selection not in (None, "policy", "budget"):
+        raise typer.BadParameter(f"--selection is policy or budget, not {selection!r}")
+    if selection == "policy" and fractions:
+        raise typer.BadParameter("--keep goes with --selection budget")
+    if selection == "budget" and not fractions:
+        raise typer.BadParameter("--selection budget needs --keep, e.g. --keep 0.4,0.15")
+    return [] if selection == "policy" else fractions

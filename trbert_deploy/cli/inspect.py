@@ -1,0 +1,71 @@
+"""`trbert-deploy inspect`: what a bundle is, read from its manifest alone."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from trbert_deploy.bundle import Manifest, open_bundle
+from trbert_deploy.cli.options import BundleArgument, JsonOption
+from trbert_deploy.cli.output import facts_table, stdout, write_json
+
+
+def inspect(bundle: BundleArgument, as_json: JsonOption = False) -> None:
+    """Show what a bundle is, without loading a runtime."""
+    manifest = open_bundle(bundle).manifest
+    if as_json:
+        write_json({"command": "inspect", "bundle": str(bundle), **manifest.model_dump(mode="json")})
+        return
+    stdout.print(facts_table(_facts(manifest), title=str(bundle)))
+    stdout.print()
+    stdout.print(_graphs(manifest))
+
+
+def _facts(manifest: Manifest) -> dict[str, str]:
+    model, limits = manifest.model, manifest.limits
+    layers = ", ".join(str(layer) for layer in manifest.reduction_layers)
+    if not layers:
+        selection = "none: a dense model"
+    elif manifest.selection.mode == "budget":
+        fractions = ", ".join(f"{fraction:g}" for fraction in manifest.selection.keep)
+        selection = f"budget: keeps {fractions} of the original length before layers {layers}"
+    else:
+        selection = f"policy: keeps what the selectors say before layers {layers}"
+    total = sum(facts.bytes for facts in manifest.files.values())
+    return {
+        "task": manifest.task,
+        "model": f"{model.model_class} from {model.source} ({model.source_class})",
+        "backbone": f"{model.backbone}, {model.num_layers} layers, hidden size {model.hidden_size}, "
+        f"{model.parameters / 1e6:.1f} M parameters",
+        "labels": ", ".join(model.labels) or "none",
+        "selection": selection,
+        "precision": manifest.precision,
+        "limits": f"{limits.max_length} tokens a row, vocabulary of {limits.vocab_size}",
+        "tokenizer": _tokenizer(manifest),
+        "reference": "in the bundle" if manifest.reference else "left out",
+        "size": f"{total / 2**20:.1f} MiB in {len(manifest.files)} files",
+        "exported": f"{manifest.created} by trbert-deploy {manifest.environment.get('trbert-deploy', '?')}",
+        "schema": manifest.schema_version,
+    }
+
+
+def _tokenizer(manifest: Manifest) -> str:
+    if manifest.tokenizer is None:
+        return "none: give token ids"
+    graph = " and as an ONNX graph" if manifest.tokenizer.onnx else ""
+    return f"{manifest.tokenizer.folder}{graph}, up to {manifest.tokenizer.max_length} tokens"
+
+
+def _graphs(manifest: Manifest) -> Table:
+    table = Table("graph", "layers", "size (MiB)", "inputs", "outputs", box=None, pad_edge=False)
+    last = manifest.model.num_layers
+    bounds = [0, *manifest.reduction_layers, last]
+    rows = [
+        (graph, f"{bounds[index]} to {bounds[index + 1] - 1}") for index, graph in enumerate(manifest.stages)
+    ]
+    rows.append((manifest.fused, "all, fused"))
+    if manifest.dense is not None:
+        rows.append((manifest.dense, "all, dense"))
+    for graph, layers in rows:
+        size = manifest.files[graph.file].bytes / 2**20
+        table.add_row(graph.file, layers, f"{size:.1f}", ", ".join(graph.inputs), ", ".join(graph.outputs))
+    return table

@@ -1,0 +1,57 @@
+"""`trbert-deploy verify`: prove a bundle on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import typer
+
+from trbert_deploy.bundle import open_bundle
+from trbert_deploy.cli.options import BundleArgument, DeviceOption, JsonOption, RuntimeOption, ThreadsOption
+from trbert_deploy.cli.output import note, stdout, write_json
+from trbert_deploy.errors import TRBertError
+
+
+def verify(
+    bundle: BundleArgument,
+    runtime: RuntimeOption = "ort",
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check schema and hashes, and replay the golden vectors on a runtime (for ort staged and fused)."""
+    from trbert_deploy.engine import load
+    from trbert_deploy.verification import Verification, verify_engine
+
+    opened = open_bundle(bundle)
+    opened.require_intact()
+    results: dict[str, Verification] = {}
+    for mode in ("staged", "fused") if runtime == "ort" else ("staged",):
+        with load(opened, runtime=runtime, device=device, threads=threads, mode=mode) as engine:
+            results[f"{runtime} {mode}" if runtime == "ort" else runtime] = verify_engine(engine)
+    passed = all(result.passed for result in results.values())
+    if as_json:
+        write_json(
+            {
+                "schema_version": "1.0",
+                "command": "verify",
+                "bundle": str(bundle),
+                "passed": passed,
+                "files": len(opened.manifest.files),
+                "results": {name: dataclasses.asdict(result) for name, result in results.items()},
+            }
+        )
+    else:
+        for name, result in results.items():
+            verdict = "passed" if result.passed else "FAILED"
+            stdout.print(f"{name} on {device}: {verdict}, {result.rows} golden rows", markup=False)
+            for complaint in result.complaints:
+                note(f"  {complaint}")
+        stdout.print(f"{len(opened.manifest.files)} files have their sha256")
+    if not passed:
+        if as_json:
+            raise typer.Exit(1)
+        raise TRBertError(
+            f"{bundle} does not answer like its reference on {runtime}, {device}",
+            "compare with --runtime torch, and report it with `trbert-deploy env`",
+        )
