@@ -1,0 +1,65 @@
+import json
+
+import pytest
+
+from trbert_deploy.cli.bench import _integers
+
+QUICK = ("--iterations", 2, "--warmup", 0, "--batch-size", "1,3", "--length", 12, "--limit", 4)
+
+
+@pytest.fixture(scope="module")
+def folder(golden_bundle):
+    return golden_bundle("bert-sequence-classification")
+
+
+def test_json_is_one_document_on_stdout(cli, folder):
+    result = cli("bench", folder, *QUICK, "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["schema_version"] == "1.0"
+    assert [workload["name"] for workload in report["workloads"]] == [
+        "batch 1, length 12",
+        "batch 3, length 12",
+    ]
+
+
+def test_tables_are_whole_and_progress_is_on_stderr(cli, folder):
+    result = cli("bench", folder, *QUICK, "--mode", "fused")
+    assert result.exit_code == 0, result.output
+    for text in ("ort fused", "ort dense", "torch dense", "p50", "rows/s", "Jaccard", "Method: "):
+        assert text in result.stdout
+    assert "…" not in result.stdout
+    assert "timing batch 1, length 12" in result.stderr
+    assert "timing" not in result.stdout
+
+
+def test_markdown(cli, folder):
+    result = cli("bench", folder, *QUICK, "--markdown")
+    assert result.exit_code == 0, result.output
+    assert "| arm | p50 ms |" in result.stdout
+
+
+def test_a_failed_gate_is_exit_code_1_and_says_by_how_much(cli, folder):
+    result = cli("bench", folder, *QUICK, "--json", "--min-speedup", 1000)
+    assert result.exit_code == 1
+    assert "--min-speedup FAILED" in result.stderr
+    assert "too little" in result.stderr
+    gates = json.loads(result.stdout)["gates"]
+    assert [gate["passed"] for gate in gates] == [False]
+
+
+def test_a_gate_that_is_kept_is_exit_code_0(cli, folder):
+    result = cli("bench", folder, *QUICK, "--min-speedup", 0.0001)
+    assert result.exit_code == 0
+    assert "--min-speedup passed" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--batch-size", "1,x"), ("--length", "0"), ("--json", "--markdown"), ("--iterations", "0")]
+)
+def test_usage_errors_are_exit_code_2(cli, folder, wrong):
+    assert cli("bench", folder, *wrong).exit_code == 2
+
+
+def test_lists_of_numbers():
+    assert _integers(["1,32", "8", "1"], "--batch-size") == (1, 32, 8)
