@@ -103,7 +103,7 @@ def _trace(
     dynamic = tuple(
         {axis: Dim.DYNAMIC for axis, dim in enumerate(shape) if dim not in _STATIC} for shape in shapes
     )
-    with _eager_attention(model), _quiet():
+    with _quiet():
         program = torch.onnx.export(
             _Stage(model, index, spec, by_budget).eval(),
             example,
@@ -158,17 +158,6 @@ def _example(name: str, shape: tuple[int, ...], sizes: dict[str, int]) -> Tensor
     if name in ("input_ids", "token_type_ids", "keep", "protected"):
         return torch.zeros(shape, dtype=torch.int64)
     return torch.ones(shape, dtype=torch.int64)
-
-
-@contextlib.contextmanager
-def _eager_attention(model: TRBertPreTrainedModel) -> Iterator[None]:
-    """Matmul, softmax, matmul: the plain graph that every runtime fuses best."""
-    before = model.config._attn_implementation
-    model.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
 
 
 @contextlib.contextmanager

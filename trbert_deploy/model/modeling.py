@@ -20,6 +20,7 @@ from transformers import BertModel, DistilBertModel, PreTrainedModel
 
 from trbert_deploy.model.configuration import TRBertConfig
 from trbert_deploy.model.heads import CandidateHead, ClassificationHead, HotpotHead, SpanHead, TokenHead
+from trbert_deploy.model.layers import run_layer
 from trbert_deploy.model.reduction import (
     Selector,
     gather_order,
@@ -231,12 +232,12 @@ class TRBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]  # transform
     def _run_layers(self, index: int, states: Tensor, mask: Tensor) -> Tensor:
         """The layers of a stage on states [..., M, H] under a mask [..., M]."""
         shape = states.shape
-        states = states.reshape(-1, shape[-2], shape[-1])
         mask = mask.reshape(-1, shape[-2]) > 0
         additive = torch.where(mask, 0.0, torch.finfo(states.dtype).min).to(states.dtype)[:, None, None, :]
+        states = states.reshape(-1, shape[-1])
         bounds = [0, *self.config.reduction_layers, len(self.encoder_layers)]
         for layer in self.encoder_layers[bounds[index] : bounds[index + 1]]:
-            states = layer(states, attention_mask=additive)
+            states = run_layer(layer, states, additive)
         return states.reshape(shape)
 
     # -- the reference ------------------------------------------------------------------------------------------

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from trbert_deploy.bundle import open_bundle
+from trbert_deploy.checkpoint import load_checkpoint
+from trbert_deploy.errors import BundleError, CheckFailedError, TRBertError
+from trbert_deploy.export import exporter
+from trbert_deploy.export.exporter import export_bundle
+
+CHECKPOINT = Path(__file__).parent.parent / "golden" / "distilbert3-sequence-classification"
+
+
+@pytest.fixture
+def checkpoint():
+    return load_checkpoint(CHECKPOINT)
+
+
+def left_behind(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(("stage", "file"), [(0, "stage_0.onnx"), (1, "stage_1.onnx")])
+def test_a_wrong_graph_is_named_and_leaves_nothing(checkpoint, tmp_path, monkeypatch, stage, file):
+    def trace_wrongly(model, index, by_budget):
+        graph = trace(model, index, by_budget)
+        if index == stage:
+            for initializer in graph.graph.initializer:
+                if initializer.name.endswith("ffn.lin2.weight"):
+                    changed = numpy_helper.to_array(initializer) * np.float32(1.01)
+                    initializer.CopyFrom(numpy_helper.from_array(changed, initializer.name))
+        return graph
+
+    trace = exporter.trace_stage
+    monkeypatch.setattr(exporter, "trace_stage", trace_wrongly)
+    with pytest.raises(CheckFailedError, match=rf"{file}: .* differs from the PyTorch reference by \d") as raised:
+        export_bundle(checkpoint, tmp_path / "bundle")
+    assert "nothing was written" in str(raised.value)
+    assert left_behind(tmp_path) == []
+
+
+def test_a_wrong_selection_is_an_error(checkpoint, tmp_path, monkeypatch):
+    def trace_wrongly(model, index, by_budget):
+        graph = trace(model, index, by_budget)
+        for node in graph.graph.node:
+            if node.op_type == "GreaterOrEqual":  # drop what the policy keeps
+                node.op_type = "Less"
+        return graph
+
+    trace = exporter.trace_stage
+    monkeypatch.setattr(exporter, "trace_stage", trace_wrongly)
+    with pytest.raises(CheckFailedError, match="keeps other tokens than the reference|differ"):
+        export_bundle(checkpoint, tmp_path / "bundle")
+    assert left_behind(tmp_path) == []
+
+
+def test_an_existing_folder_needs_force_and_is_replaced_whole(checkpoint, tmp_path):
+    out = tmp_path / "bundle"
+    export_bundle(checkpoint, out, with_reference=False)
+    (out / "stale").touch()
+    with pytest.raises(TRBertError, match="--force"):
+        export_bundle(checkpoint, out)
+    bundle = export_bundle(checkpoint, out, force=True, keep=[0.5])
+    assert bundle.manifest.selection.keep == [0.5]
+    assert bundle.manifest.reference == "reference"
+    assert not (out / "stale").exists()
+    assert left_behind(tmp_path) == ["bundle"]
+
+
+def test_force_never_replaces_what_is_no_bundle(checkpoint, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter-1.tex").write_text("years of work")
+    with pytest.raises(TRBertError, match="not one that was written here"):
+        export_bundle(checkpoint, tmp_path / "thesis", force=True)
+    assert (tmp_path / "thesis" / "chapter-1.tex").read_text() == "years of work"
+
+
+def test_keep_fractions_must_fit_the_model(checkpoint, tmp_path):
+    with pytest.raises(TRBertError, match="has 1 reductions, but 2 keep fractions"):
+        export_bundle(checkpoint, tmp_path / "bundle", keep=[0.4, 0.15])
+    assert left_behind(tmp_path) == []
+
+
+def test_manifest_lists_every_file_and_validates_against_its_schema(checkpoint, tmp_path):
+    import jsonschema
+
+    bundle = export_bundle(checkpoint, tmp_path / "bundle")
+    files = {path.relative_to(bundle.folder).as_posix() for path in bundle.folder.rglob("*") if path.is_file()}
+    assert files == {"manifest.json", *bundle.manifest.files}
+    assert list(bundle.damaged_files()) == []
+    schema = json.loads((bundle.folder / "manifest.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    manifest = json.loads((bundle.folder / "manifest.json").read_text())
+    jsonschema.validate(manifest, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**manifest, "stages": "stage_0.onnx"}, schema)
+
+
+def test_axes_have_names(checkpoint, tmp_path):
+    bundle = export_bundle(checkpoint, tmp_path / "bundle", with_reference=False)
+    graph = onnx.load(bundle.path("stage_1.onnx")).graph
+    axes = {value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim] for value in graph.input}
+    assert axes == {
+        "hidden_states": ["batch_before", "length", 32],
+        "keep_mask": ["batch_before", "length"],
+        "rows": ["batch"],
+        "keep": ["kept"],
+    }
+
+
+EXPORT = """
+    import resource, signal, sys
+    from pathlib import Path
+    from trbert_deploy.checkpoint import load_checkpoint
+    from trbert_deploy.errors import TRBertError
+    from trbert_deploy.export.exporter import export_bundle
+
+    checkpoint = load_checkpoint({checkpoint!r})
+    {prepare}
+    try:
+        export_bundle(checkpoint, Path({out!r}), progress=lambda line: print(line, flush=True))
+    except TRBertError as error:
+        sys.exit(f"refused: {{error}}")
+"""
+
+
+def export_process(out: Path, prepare: str = "") -> subprocess.Popen[str]:
+    code = textwrap.dedent(EXPORT).format(checkpoint=str(CHECKPOINT), out=str(out), prepare=prepare)
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_no_room_is_a_clear_error_and_leaves_nothing(tmp_path):
+    # The kernel refuses to grow any file beyond 100 kB: what a full disk does, without filling one.
+    limit = "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100_000,) * 2)"
+    process = export_process(tmp_path / "bundle", limit)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "refused: there is no room to write" in errors
+    assert "File too large" in errors
+    assert left_behind(tmp_path) == []
+
+
+def test_a_killed_export_leaves_no_bundle_and_the_next_clears_up(tmp_path, checkpoint):
+    out = tmp_path / "bundle"
+    process = export_process(out)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("stage 1 of 2")  # files are being written
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not out.exists()
+    partial = left_behind(tmp_path)
+    assert len(partial) == 1
+    assert partial[0].startswith(".bundle.partial-")
+    with pytest.raises(BundleError, match="not a bundle"):
+        open_bundle(tmp_path / partial[0])
+    export_bundle(checkpoint, out)
+    assert left_behind(tmp_path) == ["bundle"]
+
+
+def test_two_exports_to_one_place_give_one_whole_bundle(tmp_path):
+    out = tmp_path / "bundle"
+    processes = [export_process(out) for _ in range(2)]
+    for process in processes:
+        process.communicate(timeout=300)
+    assert sorted(process.returncode for process in processes) == [0, 1]
+    assert list(open_bundle(out).damaged_files()) == []
+    assert left_behind(tmp_path) == ["bundle"]
