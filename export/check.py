@@ -131,8 +131,8 @@ def _compare(
 def _difference(what: str, given: Array, wanted: Array, relative: float = 0.0) -> float:
     if given.shape != wanted.shape:
         raise CheckFailedError(f"{what} is of shape {list(given.shape)}, not {list(wanted.shape)}", _REPORT)
-    distance = np.abs(given.astype(np.float64) - wanted)
-    allowed = TOLERANCE * (1 + relative * np.abs(wanted))
+    distance = np.abs(given.astype(np.float64) - wanted.astype(np.float64))
+    allowed = TOLERANCE * (1 + relative * np.abs(wanted.astype(np.float64)))
     if not (distance <= allowed).all():
         raise CheckFailedError(
             f"{what} differs from the PyTorch reference by {distance.max():.3g}, more than {TOLERANCE:g}", _REPORT

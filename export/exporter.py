@@ -89,8 +89,8 @@ def export_bundle(
         tokenizer_facts = None
         max_length = int(model.config.backbone.max_position_embeddings)
         if tokenizer is not None:
-            tokenizer_facts, reason = write_tokenizer(tokenizer, folder, max_length)
-            progress("tokenizer" + (f" (without tokenizer.onnx: {reason})" if reason else ""))
+            tokenizer_facts, remark = write_tokenizer(tokenizer, folder, max_length)
+            progress("tokenizer" + (f" ({remark})" if remark else ""))
         if with_reference:
             save_checkpoint(model, folder / _REFERENCE_FOLDER)
             progress("reference checkpoint")
@@ -99,7 +99,7 @@ def export_bundle(
             task=model.task.name,
             model=_model_facts(checkpoint, source),
             reduction_layers=list(model.config.reduction_layers),
-            selection=SelectionFacts(mode=selection.mode, keep=list(selection.keep)),  # type: ignore[arg-type]
+            selection=SelectionFacts(mode=selection.mode, keep=list(selection.keep)),
             precision="fp32",
             opset=OPSET,
             outputs=[output.name for output in model.task.outputs],

@@ -97,10 +97,10 @@ class _Glue:
             return f"stage_{stage - 1}/{NEXT}{name}"
         return name
 
-    def add(self, operator: str, inputs: Sequence[str], output: str, **attributes: object) -> str:
+    def add(self, operator: str, inputs: Sequence[str], output: str, **attributes: int) -> str:
         """Append a node and return its output."""
         self._graph.node.append(
-            helper.make_node(operator, list(inputs), [output], name=f"glue/{output}", **attributes)
+            helper.make_node(operator, list(inputs), [output], f"glue/{output}", None, None, None, **attributes)
         )
         return output
 

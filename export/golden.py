@@ -41,7 +41,7 @@ def _margin(reference: ReferenceRuntime, request: Request) -> float:
     return min((float(margin.min()) for margin in margins), default=np.inf)
 
 
-def _widened(array: np.ndarray, name: str, width: int) -> np.ndarray:  # type: ignore[type-arg]
+def _widened(array: np.ndarray, name: str, width: int) -> np.ndarray:
     if name not in ("input_ids", "attention_mask", "token_type_ids"):
         return array
     missing = width - array.shape[-1]
@@ -49,7 +49,7 @@ def _widened(array: np.ndarray, name: str, width: int) -> np.ndarray:  # type: i
 
 
 def _answered(
-    reference: ReferenceRuntime, limits: Limits, inputs: dict[str, np.ndarray]  # type: ignore[type-arg]
+    reference: ReferenceRuntime, limits: Limits, inputs: dict[str, np.ndarray]
 ) -> GoldenBatch:
     answer = reference.answer(check_request(reference.model.task, limits, inputs), want_kept=True)
     assert answer.kept is not None

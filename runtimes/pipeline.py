@@ -74,7 +74,7 @@ class StagePipeline(Generic[Handle]):
         stage: int,
         rows: npt.NDArray[np.int64],
         width: int,
-        taken: dict[str, Handle | Array],
+        taken: Mapping[str, Handle | Array],
         masks: list[npt.NDArray[np.int64]],
     ) -> None:
         """Run `stage` for some rows of the batch, and what follows.
@@ -111,7 +111,8 @@ class StagePipeline(Generic[Handle]):
         }
         for group in self._groups(request, counts):
             told = {"rows": group, "keep": np.zeros(int(counts[group].max()), dtype=np.int64)}
-            self._descend(run, stage + 1, rows[group], width, carried | told, [mask[group] for mask in masks])
+            taken = {**carried, **told}
+            self._descend(run, stage + 1, rows[group], width, taken, [mask[group] for mask in masks])
 
 
 class _Run:

@@ -35,9 +35,9 @@ class ReferenceRuntime:
 
     @classmethod
     def of_bundle(
-        cls, bundle: Bundle, *, device: str = "cpu", threads: int | None = None
+        cls, bundle: Bundle, *, device: str = "cpu", threads: int | None = None, dense: bool = False
     ) -> ReferenceRuntime:
-        """The checkpoint that lies in a bundle.
+        """The checkpoint that lies in a bundle, on request without its reductions.
 
         Raises:
             BundleError: the bundle was exported without it.
@@ -47,7 +47,8 @@ class ReferenceRuntime:
             raise BundleError(
                 f"the bundle {bundle.folder} was exported with --no-reference", "export it again without"
             )
-        return cls(load_checkpoint(bundle.path(folder)).model, device=device, threads=threads)
+        model = load_checkpoint(bundle.path(folder)).model
+        return cls(model.without_reduction() if dense else model, device=device, threads=threads)
 
     def forward(self, request: Request) -> TRBertOutput:
         """The model's own output for a batch, with selector logits."""
@@ -73,7 +74,7 @@ class ReferenceRuntime:
         """See `Runtime.close`."""
 
 
-def _host(tensor: Tensor) -> np.ndarray:  # type: ignore[type-arg]
+def _host(tensor: Tensor) -> np.ndarray:
     return tensor.cpu().numpy()
 
 

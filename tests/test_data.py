@@ -7,8 +7,9 @@ import types
 
 import pytest
 
-from trbert_deploy.data import read_item, read_json_lines
+from trbert_deploy.data import read_json_lines
 from trbert_deploy.errors import InputError
+from trbert_deploy.items import read_item
 from trbert_deploy.request import Limits
 from trbert_deploy.tasks import TASKS
 

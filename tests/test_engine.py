@@ -34,10 +34,10 @@ def edit_manifest(bundle: Path, **changes: object) -> None:
 
 
 @pytest.mark.parametrize("mode", ["staged", "fused"])
-def test_many_threads_get_the_answers_of_one(bundle, tiny_model, random_rows, batch_of, mode):
+def test_many_threads_get_the_answers_of_one(bundle, mode):
     rng = np.random.default_rng(0)
     batches = []
-    for seed in range(24):
+    for _ in range(24):
         lengths = rng.integers(1, 90, size=int(rng.integers(1, 9)))
         ids = rng.integers(0, 120, (len(lengths), int(lengths.max())))
         mask = (np.arange(ids.shape[1]) < lengths[:, None]).astype(np.int64)

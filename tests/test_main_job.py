@@ -1,4 +1,4 @@
-"""The whole way: upstream's checkpoints exported by the command line, run by every runtime, held to upstream's answers."""
+"""The whole way: upstream's checkpoints, exported by the command line, held to upstream's answers."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Engine:
 
         Args:
             items: a text, a (text, pair) tuple, or a dict as in the lines of a JSON-lines file (see
-                `trbert_deploy.prediction`).
+                `trbert_deploy.items`).
             batch_size: rows that run together; texts are sorted by length first.
 
         Returns:
@@ -112,8 +112,9 @@ def load(
         device: ``"cpu"`` or ``"cuda"``; a device that is not there is an error, never a silent run on the CPU.
         threads: intra-op threads. ONNX Runtime's pool is one for the whole process: the first engine decides its
             size, by default all usable cores.
-        mode: for ONNX Runtime, ``"staged"`` (a graph for each stage, rows regrouped between them), ``"fused"`` (one
-            graph) or ``"dense"`` (the same weights without reduction, if exported).
+        mode: ``"staged"`` (ONNX Runtime: a graph for each stage, rows regrouped between them; PyTorch: the
+            reference), ``"fused"`` (ONNX Runtime only: one graph) or ``"dense"`` (the same weights without
+            reduction; ONNX Runtime: if exported).
         verify: whether to compare every file with its sha256 first.
 
     Raises:
@@ -140,8 +141,10 @@ def _make_runtime(bundle: Bundle, runtime: str, device: str, threads: int | None
         }[mode]
         made = make(bundle, device=device, threads=threads)
     elif runtime == "torch":
+        if mode == "fused":
+            raise TRBertError("runtime 'torch' has no mode 'fused'", "it takes staged (the reference) and dense")
         reference: Any = require("trbert_deploy.runtimes.reference", "runtime 'torch'")
-        made = reference.ReferenceRuntime.of_bundle(bundle, device=device, threads=threads)
+        made = reference.ReferenceRuntime.of_bundle(bundle, device=device, threads=threads, dense=mode == "dense")
     else:
         raise TRBertError(f"unknown runtime {runtime!r}", f"one of: {', '.join(RUNTIMES)}")
     return made

@@ -28,7 +28,7 @@ def predict(
 
     Args:
         engine: the model on a runtime.
-        items: what `trbert_deploy.data` lists for the model's task.
+        items: what `trbert_deploy.items` lists for the model's task.
         batch_size: rows that run together, of similar lengths.
         on_progress: is given the number of rows of every batch that is done.
 

@@ -84,11 +84,11 @@ def check_request(task: Task, limits: Limits, given: Mapping[str, object]) -> Re
         raise InputError(f"task {task.name} needs {', '.join(missing)}")
     arrays = {name: _integers(name, value) for name, value in present.items()}
     ids = arrays["input_ids"]
+    if ids.size == 0:
+        raise InputError(f"the batch is empty: input_ids is of shape {list(ids.shape)}", "give at least one row")
     if ids.ndim != (3 if task.multiple_choice else 2):
         shape = "[rows, options, tokens]" if task.multiple_choice else "[rows, tokens]"
         raise InputError(f"input_ids must be {shape}, not of shape {list(ids.shape)}")
-    if ids.size == 0:
-        raise InputError(f"the batch is empty: input_ids is of shape {list(ids.shape)}", "give at least one row")
     arrays.setdefault("attention_mask", np.ones_like(ids))
     if limits.token_types:
         arrays.setdefault("token_type_ids", np.zeros_like(ids))
@@ -120,7 +120,8 @@ def check_request(task: Task, limits: Limits, given: Mapping[str, object]) -> Re
     for name in _ROW_INPUTS:
         if name in arrays:
             arrays[name] = np.ascontiguousarray(arrays[name][..., :longest])
-    # Padding may hold anything at all; zeros keep an embedding lookup inside its table.
+    # Padding may hold anything; what lies outside an embedding's table is brought inside. In multiple choice what
+    # stands behind a shorter option does count, as upstream: its states enter the selector's mean over the options.
     arrays["input_ids"] = np.where(arrays["attention_mask"] > 0, arrays["input_ids"], _padding_of(arrays, limits))
     if "token_type_ids" in arrays:
         arrays["token_type_ids"] = np.clip(arrays["token_type_ids"], 0, limits.token_types - 1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +55,7 @@ class Selection:
             )
         if any(not 1 / BUDGET_SCALE <= fraction <= 1 for fraction in keep):
             raise InputError(f"keep fractions must lie in (0, 1], not {list(keep)}")
-        if any(later > earlier for earlier, later in zip(keep, keep[1:], strict=False)):
+        if any(later > earlier for earlier, later in pairwise(keep)):
             raise InputError(
                 f"keep fractions count from the original length and cannot grow, but are {list(keep)}",
                 "for example --keep 0.4,0.15",

@@ -14,8 +14,8 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from trbert_deploy.bundle import Bundle
-from trbert_deploy.data import Item, Offsets, read_item
 from trbert_deploy.errors import InputError
+from trbert_deploy.items import Item, Offsets, read_item
 from trbert_deploy.request import IntArray
 from trbert_deploy.tasks import MULTIPLE_CHOICE, QUESTION_ANSWERING, SEQUENCE_CLASSIFICATION, Task
 
@@ -92,7 +92,7 @@ class BundleTokenizer:
         """Tokenize items.
 
         Args:
-            items: for each task what `trbert_deploy.data` lists.
+            items: for each task what `trbert_deploy.items` lists.
 
         Raises:
             InputError: an item cannot be understood or does not fit the model; the message names it.

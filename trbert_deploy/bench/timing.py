@@ -7,9 +7,9 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-#: Before every sample: after a call the idle threads of ONNX Runtime's pool and of OpenMP (PyTorch) spin for some
-#: milliseconds before they sleep, and would take the cores from an arm of the other library that runs right after.
-SETTLE_SECONDS = 0.01
+_LOOK_SECONDS = 0.01
+_QUIET_LOOKS = 2
+_LONGEST_REST_SECONDS = 1.0
 
 
 def interleave(
@@ -17,20 +17,20 @@ def interleave(
     *,
     iterations: int,
     warmup: int,
-    settle_seconds: float = SETTLE_SECONDS,
+    rest: Callable[[], object] | None = None,
     on_round: Callable[[int], None] = lambda number: None,
 ) -> dict[str, list[float]]:
     """Time every arm once a round.
 
-    The order is rotated by one from round to round, and turned around after each full turn, so that no arm always
-    runs first, or always behind the same other one. Garbage collection is off while rounds run.
+    The order is rotated by one from round to round, and turned around after each full turn, so that no arm
+    always runs first, or always behind the same other one. Garbage collection is off while rounds run.
 
     Args:
-        calls: for each arm what to time; it is given the number of the round and must have finished its work, copies
-            to the host included, when it returns.
+        calls: for each arm what to time; it is given the number of the round and must have finished its work,
+            copies to the host included, when it returns.
         iterations: rounds that count.
         warmup: rounds before them that do not count, with the numbers of the first rounds that do.
-        settle_seconds: pause before every sample, not counted.
+        rest: called before every sample, not counted; by default `rest_until_idle`.
         on_round: called after every round that counts, with how many there have been.
 
     Returns:
@@ -41,7 +41,7 @@ def interleave(
     with _no_garbage_collection():
         for number in (*range(warmup), *range(iterations)):
             for name in order_of_round(names, number):
-                time.sleep(settle_seconds)
+                (rest or rest_until_idle)()
                 start = time.perf_counter_ns()
                 calls[name](number)
                 samples[name].append((time.perf_counter_ns() - start) / 1e6)
@@ -56,6 +56,26 @@ def order_of_round(names: Sequence[str], number: int) -> list[str]:
     turn, shift = divmod(number, len(names))
     order = [*names[shift:], *names[:shift]]
     return order[::-1] if turn % 2 else order
+
+
+def rest_until_idle() -> float:
+    """Sleep until this process burns no more processor time, a second at most.
+
+    After a call the idle threads of ONNX Runtime's pool spin for about 35 ms of processor time before they
+    sleep (seen on two cores with ONNX Runtime 1.31), those of PyTorch's OpenMP for some 5 ms. They would take
+    the cores from an arm of the other library that runs right after.
+
+    Returns:
+        Seconds slept.
+    """
+    slept, quiet = 0.0, 0
+    while quiet < _QUIET_LOOKS and slept < _LONGEST_REST_SECONDS:
+        before = time.process_time_ns()
+        time.sleep(_LOOK_SECONDS)
+        slept += _LOOK_SECONDS
+        burnt = (time.process_time_ns() - before) / 1e9
+        quiet = quiet + 1 if burnt < 0.1 * _LOOK_SECONDS else 0
+    return slept
 
 
 @contextlib.contextmanager

@@ -73,6 +73,9 @@ class TokenizerFacts(_Part):
     onnx: str | None = Field(
         description="the same for hosts without Python: an ONNX graph of onnxruntime-extensions' operators"
     )
+    onnx_differs_on: list[str] = Field(
+        description="kinds of text on which the graph was seen to give other ids than tokenizer.json"
+    )
     max_length: int = Field(ge=1, description="text is truncated to so many tokens")
 
 

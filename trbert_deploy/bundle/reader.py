@@ -93,7 +93,25 @@ def open_bundle(folder: str | Path) -> Bundle:
         if not path.is_file() or path.stat().st_size != facts.bytes:
             damage = next(bundle.damaged_files([name]))
             raise BundleError(f"the bundle {folder} is incomplete: {damage}", _EXPORT_AGAIN)
+    _check_references(bundle)
     return bundle
+
+
+def _check_references(bundle: Bundle) -> None:
+    """Everything that the manifest refers to is one of the files that it vouches for."""
+    manifest = bundle.manifest
+    graphs = [*manifest.stages, manifest.fused, *([manifest.dense] if manifest.dense else [])]
+    names = [graph.file for graph in graphs] + [manifest.golden]
+    if manifest.reference is not None:
+        names.append(f"{manifest.reference}/config.json")
+    if manifest.tokenizer is not None:
+        names.append(f"{manifest.tokenizer.folder}/tokenizer.json")
+        names += [manifest.tokenizer.onnx] if manifest.tokenizer.onnx else []
+    for name in names:
+        if name not in manifest.files:
+            raise BundleError(
+                f"{bundle.folder / MANIFEST_FILE} refers to {name}, which is not among its files", _EXPORT_AGAIN
+            )
 
 
 def _check_version(raw: object, folder: Path) -> None:

@@ -14,7 +14,7 @@ from trbert_deploy.checkpoint.foreign import (
     foreign_weights,
 )
 from trbert_deploy.checkpoint.weights import load_weights, read_weights
-from trbert_deploy.errors import CheckpointError
+from trbert_deploy.errors import CheckpointError, TRBertError
 from trbert_deploy.model import MODEL_CLASSES, TRBertConfig, TRBertPreTrainedModel
 
 _OWN_CLASSES = {model.__name__: model for model in MODEL_CLASSES.values()}
@@ -54,26 +54,48 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     """
     folder = _folder_of(source)
     raw = _read_config(folder)
-    architectures = raw.get("architectures") or []
-    name = str(architectures[0]) if architectures else ""
-    if name in _OWN_CLASSES:
-        model = _OWN_CLASSES[name](TRBertConfig.from_dict(raw))
-        weights = read_weights(folder)
-    elif name in FOREIGN_CLASSES:
-        foreign = FOREIGN_CLASSES[name]
-        config = foreign_config(raw, foreign)
-        model = MODEL_CLASSES[foreign.task.name](config)
-        weights = foreign_weights(read_weights(folder), foreign, len(config.reduction_layers or ()))
-    else:
-        raise _unknown_architecture(folder, name)
+    architectures = raw.get("architectures") or [""]
+    name = architectures[0] if isinstance(architectures, list) else str(architectures)
+    if name not in _OWN_CLASSES and name not in FOREIGN_CLASSES:
+        raise _unknown_architecture(folder, str(name))
+    model = _empty_model(raw, name, folder)
+    weights = read_weights(folder)
+    if name in FOREIGN_CLASSES:
+        weights = foreign_weights(weights, FOREIGN_CLASSES[name], len(model.selectors))
     load_weights(model, weights, str(folder))
     return Checkpoint(model.eval(), folder, name)
+
+
+def _empty_model(raw: dict[str, Any], name: str, folder: Path) -> TRBertPreTrainedModel:
+    """The model that a config.json describes, with weights yet to be loaded."""
+    try:
+        if name in _OWN_CLASSES:
+            model_class, config = _OWN_CLASSES[name], TRBertConfig.from_dict(raw)
+        else:
+            foreign = FOREIGN_CLASSES[name]
+            model_class, config = MODEL_CLASSES[foreign.task.name], foreign_config(raw, foreign)
+        _ = config.selection  # refuses budget fractions that do not fit the reductions
+        return model_class(config)
+    except TRBertError as error:
+        raise CheckpointError(f"{folder / 'config.json'} describes no model: {error.message}", error.hint) from error
+    except Exception as error:  # transformers' checks raise many kinds
+        first_line = str(error).strip().partition("\n")[0]
+        raise CheckpointError(
+            f"{folder / 'config.json'} describes no model: {type(error).__name__}: {first_line}"
+        ) from error
 
 
 def _folder_of(source: str | Path) -> Path:
     folder = Path(source)
     if folder.is_dir():
-        return folder / "reference" if (folder / "manifest.json").is_file() else folder
+        if not (folder / "manifest.json").is_file():
+            return folder
+        if not (folder / "reference").is_dir():
+            raise CheckpointError(
+                f"the bundle {folder} holds no PyTorch checkpoint: it was exported with --no-reference",
+                "give the checkpoint that it was made from",
+            )
+        return folder / "reference"
     if folder.is_file():
         raise CheckpointError(f"{source} is a file", "give the folder that holds config.json and the weights")
     text = str(source)

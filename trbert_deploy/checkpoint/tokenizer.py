@@ -19,10 +19,15 @@ def load_tokenizer(folder: Path) -> Any | None:
     if not any((folder / name).is_file() for name in _FILES):
         return None
     from transformers import AutoTokenizer, BertTokenizerFast
+    from transformers.utils import logging
 
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it would warn that it does not know our model type, which a tokenizer need not
     try:
         if (folder / "tokenizer_config.json").is_file():
             return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         return BertTokenizerFast.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # the tokenizers library raises bare Exception
         raise CheckpointError(f"the tokenizer in {folder} cannot be read: {error}") from error
+    finally:
+        logging.set_verbosity(verbosity)

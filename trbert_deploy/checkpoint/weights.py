@@ -30,8 +30,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         if (folder / name).is_file():
             files = [folder / name]
         elif index.is_file():
-            shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-            files = [folder / shard for shard in sorted(set(shards))]
+            files = [folder / shard for shard in _shards(index)]
         else:
             continue
         weights: dict[str, Tensor] = {}
@@ -43,6 +42,17 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     raise CheckpointError(
         f"{folder} has no {_SAFETENSORS} or {_PICKLE}", "give a folder that holds config.json and the weights"
     )
+
+
+def _shards(index: Path) -> list[str]:
+    """The weight files that an index names, each in the index's own folder."""
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        if all(Path(name).name == name for name in names):
+            return names
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise CheckpointError(f"{index} is not a valid index of weight files", "copy the checkpoint again")
 
 
 def _read_file(file: Path) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ def default_reduction_layers(num_layers: int) -> list[int]:
 
 
 @strict
-class TRBertConfig(PreTrainedConfig):
+class TRBertConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is untyped
     """Configuration of the ``TRBertFor...`` classes.
 
     Attributes:
@@ -35,7 +35,7 @@ class TRBertConfig(PreTrainedConfig):
     model_type = "trbert"
     sub_configs = {"backbone": AutoConfig}  # noqa: RUF012 (transformers' own declaration)
 
-    backbone: dict | PreTrainedConfig | None = None  # type: ignore[type-arg]  # checked at run time by @strict
+    backbone: Any = None
     reduction_layers: list[int] | None = None
     selector_size: int = 32
     keep: list[float] | None = None

@@ -1,7 +1,7 @@
 """Transformer layers on flat states: transformers' modules, run on all tokens of a batch as one matrix.
 
-Every linear map then is one Gemm with its bias in the traced graphs, not a batched MatMul and an Add, which ONNX Runtime
-runs clearly faster on the few tokens that are left after a reduction. Only attention needs to know where a row ends.
+Every linear map then is one Gemm with its bias in the traced graphs, not a batched MatMul and an Add. Only attention
+needs to know where a row ends.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def run_layer(layer: nn.Module, states: Tensor, mask: Tensor) -> Tensor:
             attention.dropout,
         )
         states = projection(context, states)
-        return layer.output(layer.intermediate(states), states)
+        states = layer.output(layer.intermediate(states), states)
+        return states
     assert isinstance(layer, TransformerBlock)
     attention = layer.attention
     context = _attend(
@@ -46,7 +47,8 @@ def run_layer(layer: nn.Module, states: Tensor, mask: Tensor) -> Tensor:
         attention.dropout,
     )
     states = layer.sa_layer_norm(attention.out_lin(context) + states)
-    return layer.output_layer_norm(layer.ffn(states) + states)
+    states = layer.output_layer_norm(layer.ffn(states) + states)
+    return states
 
 
 def _attend(

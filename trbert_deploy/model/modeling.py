@@ -81,7 +81,7 @@ class TRBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]  # transform
         else:
             self.backbone = DistilBertModel(backbone)
         self.selectors = nn.ModuleList(
-            Selector(backbone.hidden_size, config.selector_size) for _ in config.reduction_layers
+            Selector(backbone.hidden_size, config.selector_size) for _ in config.reduction_layers or ()
         )
         self.head = self.make_head(config)
         self.post_init()
@@ -109,8 +109,9 @@ class TRBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]  # transform
     @property
     def encoder_layers(self) -> nn.ModuleList:
         """The transformer layers, in order."""
-        backbone = self.backbone
-        return backbone.encoder.layer if isinstance(backbone, BertModel) else backbone.transformer.layer
+        bert = isinstance(self.backbone, BertModel)
+        layers: nn.ModuleList = self.backbone.encoder.layer if bert else self.backbone.transformer.layer
+        return layers
 
     def carried(self) -> tuple[str, ...]:
         """Names of the tensors that one stage hands to the next."""
@@ -139,7 +140,8 @@ class TRBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]  # transform
         with torch.device("meta"):  # its own weights are never used
             dense = type(self)(config)
         dense.backbone, dense.head = self.backbone, self.head
-        return dense.train(self.training)
+        dense.train(self.training)
+        return dense
 
     # -- one stage ----------------------------------------------------------------------------------------------
 

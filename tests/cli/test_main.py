@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from trbert_deploy._version import __version__
+
+COMMAND = str(Path(sys.executable).with_name("trbert-deploy"))
+
+
+def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, **options)
+
+
+def test_help_names_every_verb_in_under_half_a_second():
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        ran = run("--help")
+        times.append(time.perf_counter() - start)
+    for verb in ("export", "bench", "predict", "inspect", "verify", "env"):
+        assert f" {verb} " in ran.stdout
+    assert min(times) < 0.5  # the best of five: the machine may be busy
+
+
+def test_version():
+    assert run("--version").stdout.strip() == f"trbert-deploy {__version__}"
+
+
+def test_no_arguments_show_the_help():
+    ran = run()
+    assert ran.returncode == 2
+    assert "Usage: trbert-deploy" in ran.stdout + ran.stderr
+
+
+def test_an_error_is_a_message_with_a_hint_and_no_traceback(tmp_path):
+    ran = run("inspect", str(tmp_path))
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    assert ran.stderr.startswith("error: ")
+    assert "\nhint: make one: trbert-deploy export MODEL --out DIR" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    ran = run("--debug", "inspect", str(tmp_path))
+    assert ran.returncode == 1
+    assert "Traceback" in ran.stderr
+
+
+def test_an_unknown_verb_is_a_usage_error():
+    assert run("deploy").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (("export", "somewhere", "--out", "x"), "trbert-deploy[torch]"),
+        (("verify", "{bundle}"), "trbert-deploy[cpu]"),
+        (("verify", "{bundle}", "--runtime", "torch"), "trbert-deploy[torch]"),
+    ],
+)
+def test_a_missing_extra_is_named_with_its_command(golden_bundle, tmp_path, arguments, extra):
+    bundle = golden_bundle("distilbert3-sequence-classification")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ('torch', 'onnx', 'onnxruntime', 'transformers'):\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    assert run("--help", env=environment).returncode == 0
+    assert run("env", env=environment).returncode == 0
+    ran = run(*(part.format(bundle=bundle) for part in arguments), env=environment)
+    assert ran.returncode == 1
+    assert "not installed" in ran.stderr
+    assert f"pip install '{extra}'" in ran.stderr

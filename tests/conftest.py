@@ -1,0 +1,351 @@
+"""Shared fixtures: upstream's recorded cases, tiny random models, and batches made of single rows."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+# Threads cost more than they bring on models this small, and wait for each other where the machine is busy.
+# Read when torch is first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The machine that runs the tests may be slow or busy: a time limit on an example would only make them flaky.
+settings.register_profile("trbert", deadline=None, max_examples=60, derandomize=True)
+settings.load_profile("trbert")
+
+GOLDEN = Path(__file__).parent / "golden"
+GOLDEN_NAMES = sorted(path.parent.name for path in GOLDEN.glob("*/cases.json"))
+TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class GoldenRow:
+    """One row that upstream answered alone.
+
+    Attributes:
+        inputs: int64 arrays with a batch dimension of 1.
+        outputs: upstream's float arrays, with a batch dimension of 1.
+        kept: for each reduction that upstream ran, kept positions in the original row, ascending; None where
+            upstream recorded none (its DistilBERT QA class).
+        kept_fraction: kept tokens by the original length, for each reduction that ran, where recorded.
+    """
+
+    inputs: Arrays
+    outputs: Arrays
+    kept: list[list[int]] | None
+    kept_fraction: list[float] | None
+
+
+@dataclass(frozen=True)
+class GoldenCase:
+    """One of upstream's classes: its checkpoint, loaded, and its answers."""
+
+    name: str
+    folder: Path
+    upstream_class: str
+    model: Any
+    rows: list[GoldenRow]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "golden_name" in metafunc.fixturenames:
+        metafunc.parametrize("golden_name", GOLDEN_NAMES)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="this ONNX Runtime has no CUDAExecutionProvider"))
+
+
+@functools.cache
+def _golden(name: str) -> GoldenCase:
+    from trbert_deploy.checkpoint import load_checkpoint
+
+    cases = json.loads((GOLDEN / name / "cases.json").read_text(encoding="utf-8"))
+    rows = []
+    for row in cases["rows"]:
+        upstream = dict(row["upstream"])
+        steps = upstream.pop("kept_indices_by_score")
+        fraction = upstream.pop("kept_fraction", None)
+        chained: list[list[int]] = []
+        for (
+            step
+        ) in steps:  # positions in the step's own input, which is ordered as the step before gathered it
+            chained.append([chained[-1][position] for position in step] if chained else step)
+        rows.append(
+            GoldenRow(
+                {key: np.asarray([value], dtype=np.int64) for key, value in row["input"].items()},
+                {key: np.asarray([value]) for key, value in upstream.items()},
+                [sorted(step) for step in chained] or None,
+                fraction,
+            )
+        )
+    model = load_checkpoint(GOLDEN / name).model
+    return GoldenCase(name, GOLDEN / name, cases["upstream_class"], model, rows)
+
+
+@pytest.fixture(scope="session")
+def golden_names() -> list[str]:
+    return GOLDEN_NAMES
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str], GoldenCase]:
+    """Loads upstream's case of that name; the model is shared, so tests must not change it."""
+    return _golden
+
+
+def _tiny_model(
+    task: str = "sequence-classification",
+    backbone: str = "bert",
+    layers: int = 4,
+    reduction_layers: Sequence[int] | None = None,
+    seed: int = 0,
+    num_labels: int = 3,
+) -> Any:
+    import torch
+
+    from trbert_deploy.model import MODEL_CLASSES, TRBertConfig
+
+    sizes = {
+        "bert": {
+            "num_hidden_layers": layers,
+            "hidden_size": 32,
+            "num_attention_heads": 4,
+            "intermediate_size": 64,
+        },
+        "distilbert": {"n_layers": layers, "dim": 32, "n_heads": 4, "hidden_dim": 64},
+    }[backbone]
+    config = TRBertConfig(
+        backbone={"model_type": backbone, "vocab_size": 120, "max_position_embeddings": 64, **sizes},
+        reduction_layers=None if reduction_layers is None else list(reduction_layers),
+        num_labels=num_labels,
+    )
+    generator = torch.Generator().manual_seed(seed)
+    model = MODEL_CLASSES[task](config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "LayerNorm" in name or "layer_norm" in name:
+                continue  # weights of 1 and biases of 0, as they are made
+            # wide enough for selection to matter; biases are not zero, so that one left out is seen
+            spread = 0.02 if name.endswith("bias") else 0.2
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Callable[..., Any]:
+    """Builds a small random model: task, backbone, layers, reduction_layers, seed, num_labels."""
+    return _tiny_model
+
+
+def _random_rows(model: Any, lengths: Sequence[int], seed: int = 0, options: int = 3) -> list[Arrays]:
+    rng = np.random.default_rng(seed)
+    vocab_size = model.config.backbone.vocab_size
+    rows = []
+    for length in lengths:
+        shape = (1, options, length) if model.task.multiple_choice else (1, length)
+        row = {
+            "input_ids": rng.integers(0, vocab_size, shape),
+            "attention_mask": np.ones(shape, dtype=np.int64),
+            "token_type_ids": rng.integers(0, 2, shape),
+        }
+        if model.task.multiple_choice:
+            for option in range(1, options):  # options of a row differ in length
+                row["attention_mask"][0, option, max(1, length - option) :] = 0
+            row["question_ends"] = np.array([max(1, length - 3)])
+        if "sentence_spans" in model.task.inputs:
+            middle = (length - 1) // 2
+            row["sentence_spans"] = np.array([[[0, middle], [middle, length - 1], [-1, -1]]])
+        if "candidate_positions" in model.task.inputs:
+            row["candidate_positions"] = np.array([[0, length // 2, -1, length - 1]])
+        rows.append(row)
+    return rows
+
+
+@pytest.fixture(scope="session")
+def random_rows() -> Callable[..., list[Arrays]]:
+    """Single-row inputs of given lengths for a model; multiple choice options end at different places."""
+    return _random_rows
+
+
+def _batch_of(rows: Sequence[Mapping[str, np.ndarray]], width: int | None = None) -> Arrays:
+    widest = max(row["input_ids"].shape[-1] for row in rows)
+    batch: Arrays = {}
+    for name in rows[0]:
+        parts = [row[name] for row in rows]
+        if name in TOKEN_INPUTS:
+            parts = [
+                np.pad(part, [(0, 0)] * (part.ndim - 1) + [(0, (width or widest) - part.shape[-1])])
+                for part in parts
+            ]
+        elif parts[0].ndim > 1:  # sentences and candidates: absent ones are -1
+            most = max(part.shape[1] for part in parts)
+            parts = [
+                np.pad(
+                    part, [(0, 0), (0, most - part.shape[1])] + [(0, 0)] * (part.ndim - 2), constant_values=-1
+                )
+                for part in parts
+            ]
+        batch[name] = np.concatenate(parts)
+    return batch
+
+
+@pytest.fixture(scope="session")
+def batch_of() -> Callable[..., Arrays]:
+    """Pads single rows together to one batch, optionally wider than the widest row."""
+    return _batch_of
+
+
+def _answer(
+    model: Any, inputs: Mapping[str, np.ndarray], keep: Sequence[float] | None = None
+) -> tuple[Arrays, list]:
+    import torch
+
+    from trbert_deploy.selection import kept_positions
+
+    with torch.inference_mode():
+        output = model(**{name: torch.from_numpy(array) for name, array in inputs.items()}, keep=keep)
+    masks = [mask.numpy() for mask in output.keep_masks]
+    chains = [
+        kept_positions([mask[row] for mask in masks], model.task.restores)
+        for row in range(len(inputs["input_ids"]))
+    ]
+    kept = [[chain[step].tolist() for chain in chains] for step in range(len(masks))]
+    return {name: value.numpy() for name, value in output.outputs.items()}, kept
+
+
+@pytest.fixture(scope="session")
+def answer() -> Callable[..., tuple[Arrays, list]]:
+    """Runs the PyTorch reference on numpy inputs: outputs by name, and kept positions [reduction][row]."""
+    return _answer
+
+
+class Traced:
+    """A model's graphs, each traced once a session: tracing takes seconds."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self._stages: dict[tuple[int, bool], Any] = {}
+
+    def stage(self, index: int, by_budget: bool) -> Any:
+        """The ONNX graph of a stage; the last one is the same in both modes."""
+        from trbert_deploy.export.trace import trace_stage
+
+        key = (index, by_budget and index < self.model.num_stages - 1)
+        if key not in self._stages:
+            self._stages[key] = trace_stage(self.model, index, by_budget)
+        return self._stages[key]
+
+    def stages(self, by_budget: bool) -> list[Any]:
+        return [self.stage(index, by_budget) for index in range(self.model.num_stages)]
+
+    def fused(self, keep: Sequence[float]) -> Any:
+        from trbert_deploy.export.fuse import fuse
+
+        return fuse(self.stages(bool(keep)), keep, multiple_choice=self.model.task.multiple_choice)
+
+
+@functools.cache
+def _traced(name: str) -> Traced:
+    import torch
+
+    if name in GOLDEN_NAMES:
+        return Traced(_golden(name).model)
+    if name == "tokens":
+        return Traced(_tiny_model("token-classification", layers=3, reduction_layers=[1, 2]))
+    if name == "all-equal":  # every logit is zero
+        model = _tiny_model("question-answering", "distilbert", layers=2, reduction_layers=[0, 1])
+        with torch.no_grad():
+            for selector in model.selectors:
+                for parameter in selector.parameters():
+                    parameter.zero_()
+        return Traced(model)
+    if name == "pairs":
+        # Selects before the first layer, without positions: equal ids have equal logits to the last bit. The
+        # factor takes GELU to where it is the identity or zero: no approximation of erf can part equals.
+        model = _tiny_model(layers=1, reduction_layers=[0])
+        with torch.no_grad():
+            model.backbone.embeddings.position_embeddings.weight.zero_()
+            (selector,) = model.selectors
+            for parameter in selector.parameters():
+                parameter.zero_()
+            selector.dense.weight[0, 0] = 1e4
+            selector.score.weight[0, 0] = 1.0
+        return Traced(model)
+    raise KeyError(name)
+
+
+@pytest.fixture(scope="session")
+def traced() -> Callable[[str], Traced]:
+    """Graphs of a golden case, of ``tokens`` (token classification), or of the ties ``all-equal``, ``pairs``."""
+    return _traced
+
+
+@pytest.fixture(scope="session")
+def session_of() -> Callable[[Any], Any]:
+    """Starts an ONNX Runtime session on a graph, on one thread."""
+    import onnxruntime
+
+    def start(graph: Any) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        return onnxruntime.InferenceSession(
+            graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+
+    return start
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test may reach the Hub."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture(scope="session")
+def cli() -> Callable[..., Any]:
+    """Runs the command line in this process: `cli("inspect", folder)` gives exit_code, stdout and stderr."""
+    from typer.testing import CliRunner
+
+    from trbert_deploy.cli.main import app
+
+    def run(*arguments: object, **options: Any) -> Any:
+        return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def golden_bundle(tmp_path_factory: pytest.TempPathFactory, cli: Callable[..., Any]) -> Callable[..., Path]:
+    """Exports upstream's checkpoint of that name by the command line, with its dense graph; once a session.
+
+    Tests must not change the folder: copy it first.
+    """
+    folder = tmp_path_factory.mktemp("bundles")
+
+    @functools.cache
+    def export(name: str, keep: str | None = None) -> Path:
+        out = folder / (f"{name}-{keep}" if keep else name)
+        extra = ["--keep", keep] if keep else []
+        result = cli("export", GOLDEN / name, "--out", out, "--with-dense", *extra)
+        assert result.exit_code == 0, result.output
+        return out
+
+    return export

@@ -1,0 +1,95 @@
+"""The heads against numpy loops; what is absent scores as upstream's zero matrices would."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from trbert_deploy.model.heads import CandidateHead, HotpotHead, SpanHead, TokenHead, tokens_at
+from trbert_deploy.tasks import NO_LOGIT
+
+HIDDEN = 6
+MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 0, 0, 0, 0]])
+
+
+@pytest.fixture
+def states():
+    torch.manual_seed(0)
+    return torch.randn(3, 5, HIDDEN) + 100.0 * (1 - MASK)[..., None]  # padding would win any maximum
+
+
+def linear(layer, array):
+    weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+    return np.asarray(array) @ weight.T + bias
+
+
+def token_or_zeros(states, row, position):
+    return states[row, position].numpy() if position >= 0 else np.zeros(HIDDEN, np.float32)
+
+
+def test_tokens_at_is_zero_where_there_is_none(states):
+    positions = torch.tensor([[0, 4, -1], [1, -1, 1], [-1, 0, 0]])
+    given = tokens_at(states, positions)
+    for row in range(3):
+        for place in range(3):
+            wanted = token_or_zeros(states, row, int(positions[row, place]))
+            np.testing.assert_array_equal(given[row, place].numpy(), wanted)
+
+
+def test_spans_have_no_logit_over_padding(states):
+    head = SpanHead(HIDDEN)
+    with torch.inference_mode():
+        start_logits, end_logits = head(states, MASK)
+    wanted = linear(head.qa_outputs, states)
+    for place, given in enumerate((start_logits, end_logits)):
+        real = MASK.numpy() > 0
+        np.testing.assert_allclose(given.numpy()[real], wanted[..., place][real], rtol=0, atol=1e-5)
+        assert (given.numpy()[~real] == NO_LOGIT).all()
+
+
+def test_hotpot(states):
+    head = HotpotHead(HIDDEN)
+    spans = torch.tensor(
+        [[[0, 4], [2, 2], [-1, -1]], [[0, 1], [-1, -1], [1, 1]], [[0, 0], [-1, -1], [-1, -1]]]
+    )
+    with torch.inference_mode():
+        _, _, switch_logits, sent_logits = head(states, MASK, spans)
+    for row in range(3):
+        length = int(MASK[row].sum())
+        np.testing.assert_allclose(
+            switch_logits[row].numpy(),
+            linear(head.qa_classifier, states[row, :length].numpy().max(0)),
+            rtol=0,
+            atol=1e-5,
+        )
+        for sentence in range(3):
+            first, last = spans[row, sentence].tolist()
+            pair = np.concatenate([token_or_zeros(states, row, first), token_or_zeros(states, row, last)])
+            inner = linear(head.sent_linear, pair)
+            inner = 0.5 * inner * (1 + np.vectorize(math.erf)(inner / math.sqrt(2)))
+            wanted = linear(head.sent_classifier, inner)
+            np.testing.assert_allclose(sent_logits[row, sentence].numpy(), wanted, rtol=0, atol=1e-5)
+
+
+def test_absent_candidates_have_no_logit(states):
+    head = CandidateHead(HIDDEN)
+    positions = torch.tensor([[0, 4, -1], [1, -1, 1], [-1, -1, -1]])
+    with torch.inference_mode():
+        given = head(states, positions).numpy()
+    for row in range(3):
+        for place in range(3):
+            position = int(positions[row, place])
+            wanted = linear(head.qa_outputs, states[row, position])[0] if position >= 0 else NO_LOGIT
+            np.testing.assert_allclose(given[row, place], wanted, rtol=0, atol=1e-5)
+
+
+def test_token_logits_are_zero_over_padding(states):
+    head = TokenHead(HIDDEN, 4, dropout=0.5).eval()
+    with torch.inference_mode():
+        given = head(states, MASK).numpy()
+    real = MASK.numpy() > 0
+    np.testing.assert_allclose(given[real], linear(head.classifier, states)[real], rtol=0, atol=1e-5)
+    assert (given[~real] == 0).all()

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Set everything up and run every check: lint, types, tests. Further arguments go to pytest.
+#
+#   bash tests/run.sh            all but the slow tests
+#   bash tests/run.sh -m slow    the slow ones
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bash examples/install.sh dev,cpu
+.venv/bin/ruff check
+.venv/bin/mypy
+.venv/bin/python -m pytest "$@"

@@ -1,0 +1,156 @@
+"""The arms: the bundle, and what it is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from trbert_deploy.bundle import Bundle
+from trbert_deploy.engine import Engine, load
+from trbert_deploy.environment import usable_cpus
+from trbert_deploy.errors import DeviceError, MissingExtraError, TRBertError
+from trbert_deploy.extras import require
+
+if TYPE_CHECKING:
+    from trbert_deploy.runtimes.reference import ReferenceRuntime
+
+TORCH = "torch"
+TORCH_DENSE = "torch dense"
+
+
+@dataclass(frozen=True)
+class Arms:
+    """Everything that is timed and compared.
+
+    Attributes:
+        engines: by name; the bundle's own arm first.
+        descriptions: by name, a line each.
+        runtime: of the bundle's own arm.
+        threads: of every arm.
+        reference: the reducing PyTorch model, where there is one.
+        notes: which arms were left out, and why.
+    """
+
+    engines: dict[str, Engine]
+    descriptions: dict[str, str]
+    runtime: str
+    threads: int
+    reference: ReferenceRuntime | None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def subject(self) -> str:
+        """The bundle's own arm."""
+        return next(iter(self.engines))
+
+    @property
+    def same_runtime_dense(self) -> str | None:
+        """The dense arm under the bundle's own runtime."""
+        name = f"{self.runtime} dense"
+        return name if name in self.engines else None
+
+    @property
+    def speed_baseline(self) -> str | None:
+        """What a speed-up is demanded against: dense under the same runtime, else PyTorch."""
+        return self.same_runtime_dense or self._other(TORCH)
+
+    @property
+    def accuracy_baseline(self) -> str | None:
+        """What an accuracy drop counts from: dense, best under the same runtime, else the reference."""
+        return self.same_runtime_dense or self._other(TORCH_DENSE) or self._other(TORCH)
+
+    def _other(self, name: str) -> str | None:
+        return name if name in self.engines and name != self.subject else None
+
+
+@contextmanager
+def open_arms(bundle: Bundle, *, runtime: str, mode: str, device: str, threads: int | None) -> Iterator[Arms]:
+    """Load the bundle and every baseline that is at hand; what is not is left out with a note.
+
+    Args:
+        bundle: what is measured.
+        runtime: its runtime.
+        mode: ``"staged"`` or ``"fused"`` (no meaning for torch).
+        device: of all arms.
+        threads: of all arms; None for those of the process's ONNX Runtime pool, or for every core.
+
+    Raises:
+        TRBertError: the bundle itself cannot be run so.
+    """
+    if mode not in ("staged", "fused"):
+        raise TRBertError(
+            f"mode {mode!r} cannot be measured", "--mode staged or --mode fused; dense is an arm anyway"
+        )
+    threads = _threads(runtime, threads)
+    reduces = bool(bundle.manifest.reduction_layers)
+    notes: list[str] = []
+    engines: dict[str, Engine] = {}
+    about: dict[str, str] = {}
+    with ExitStack() as stack:
+
+        def add(name: str, engine: Engine, description: str) -> None:
+            engines[name], about[name] = stack.enter_context(engine), description
+
+        if runtime != TORCH:
+            engine = load(bundle, runtime=runtime, device=device, threads=threads, mode=mode)
+            add(f"{runtime} {mode}", engine, f"the bundle, {_NAMES.get(runtime, runtime)}, {_MODES[mode]}")
+            if bundle.manifest.dense is not None:
+                dense = load(bundle, runtime=runtime, device=device, threads=threads, mode="dense")
+                add(
+                    f"{runtime} dense",
+                    dense,
+                    "same weights and runtime, no reduction, rows grouped by length",
+                )
+            elif reduces:
+                notes.append(
+                    f"no arm '{runtime} dense': the bundle has no dense graph (export it with --with-dense)"
+                )
+        reference = None
+        if bundle.manifest.reference is None and runtime != TORCH:
+            notes.append("no PyTorch arms: the bundle was exported with --no-reference")
+        else:
+            try:
+                reference = _reference(bundle, device, threads)
+            except (MissingExtraError, DeviceError) as error:
+                if runtime == TORCH:
+                    raise
+                notes.append(f"no PyTorch arms: {error.message} ({error.hint})")
+        if reference is not None:
+            add(
+                TORCH,
+                Engine(bundle, reference),
+                "the PyTorch reference: eager, reducing, a batch padded whole",
+            )
+            if reduces:
+                module: Any = require("trbert_deploy.runtimes.reference", "the dense PyTorch arm")
+                dense_reference = module.ReferenceRuntime(
+                    reference.model.without_reduction(), device=device, threads=threads
+                )
+                add(
+                    TORCH_DENSE,
+                    Engine(bundle, dense_reference),
+                    "same weights in PyTorch: eager, no reduction, a batch padded whole",
+                )
+        yield Arms(engines, about, runtime, threads, reference, notes)
+
+
+_NAMES = {"ort": "ONNX Runtime", "trt": "TensorRT"}
+_MODES = {
+    "staged": "a graph a stage, rows regrouped between stages",
+    "fused": "one graph, rows grouped by length",
+}
+
+
+def _threads(runtime: str, threads: int | None) -> int:
+    if runtime == "ort":
+        onnxrt: Any = require("trbert_deploy.runtimes.onnxrt", "runtime 'ort'")
+        return int(onnxrt.share_threads(threads))
+    return threads or usable_cpus()
+
+
+def _reference(bundle: Bundle, device: str, threads: int) -> ReferenceRuntime:
+    module: Any = require("trbert_deploy.runtimes.reference", "the PyTorch reference")
+    runtime: ReferenceRuntime = module.ReferenceRuntime.of_bundle(bundle, device=device, threads=threads)
+    return runtime

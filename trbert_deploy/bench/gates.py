@@ -1,0 +1,75 @@
+"""Limits on a report that decide the exit code. One that cannot be evaluated is an error, never a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trbert_deploy.bench.report import Accuracy, GateResult, WorkloadResult
+from trbert_deploy.errors import TRBertError
+
+ACCURACY_GATE = "--max-accuracy-drop"
+SPEED_UP_GATE = "--min-speedup"
+
+
+def require_labels(labelled_rows: int) -> None:
+    """Say at once, before hours of timing, that the accuracy gate cannot be evaluated.
+
+    Raises:
+        TRBertError: there are no labelled rows of a task that accuracy is measured for.
+    """
+    if not labelled_rows:
+        raise TRBertError(
+            f"{ACCURACY_GATE} cannot be checked: no row of the data has a label to count accuracy by",
+            "give labelled rows of a sequence classification task: --data FILE.jsonl with text and label",
+        )
+
+
+def require_baseline(gate: str, baseline: str | None) -> None:
+    """Say at once that a gate has nothing to compare with.
+
+    Raises:
+        TRBertError: there is no baseline.
+    """
+    if baseline is None:
+        raise TRBertError(
+            f"{gate} cannot be checked: there is no dense arm and no PyTorch reference to compare with",
+            "export the bundle again with --with-dense",
+        )
+
+
+def accuracy_gate(accuracy: Accuracy | None, max_drop: float) -> GateResult:
+    """Whether the bundle's accuracy lies at most so many percentage points below the baseline's.
+
+    Raises:
+        TRBertError: there is no accuracy, or no baseline.
+    """
+    require_labels(accuracy.rows if accuracy else 0)
+    assert accuracy is not None
+    require_baseline(ACCURACY_GATE, accuracy.baseline)
+    assert accuracy.drop_points is not None
+    over = accuracy.drop_points - max_drop
+    passed = over <= 1e-9  # shares of whole rows do not subtract exactly
+    text = (
+        f"accuracy drop against {accuracy.baseline} is {accuracy.drop_points:.2f} points "
+        f"({accuracy.rows} rows), {max_drop:g} allowed"
+    )
+    return GateResult(ACCURACY_GATE, passed, text if passed else f"{text}: {over:.2f} too many")
+
+
+def speed_up_gate(workloads: Sequence[WorkloadResult], baseline: str | None, minimum: float) -> GateResult:
+    """Whether the bundle is at least so many times faster than the baseline on every workload (medians).
+
+    Raises:
+        TRBertError: there is no baseline.
+    """
+    require_baseline(SPEED_UP_GATE, baseline)
+    reached = {
+        workload.name: next(s.of_medians for s in workload.speed_ups if s.against == baseline)
+        for workload in workloads
+    }
+    short = {name: value for name, value in reached.items() if value < minimum}
+    shown = ", ".join(f"{value:.2f} ({name})" for name, value in (short or reached).items())
+    text = f"speed-up against {baseline} is {shown}, {minimum:g} demanded"
+    if short:
+        text += f": {minimum - min(short.values()):.2f} too little"
+    return GateResult(SPEED_UP_GATE, not short, text)

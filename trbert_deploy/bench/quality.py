@@ -1,0 +1,222 @@
+"""What the speed costs: accuracy, agreement with the reference, kept sets, operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from trbert_deploy.bench.arms import Arms
+from trbert_deploy.bench.report import Accuracy, Agreement, Flops, KeptAgreement, Quality
+from trbert_deploy.bench.workload import Dataset
+from trbert_deploy.engine import Engine
+from trbert_deploy.flops import ModelShape, RowTokens, exact_flops, upstream_flops
+from trbert_deploy.selection import Kept
+from trbert_deploy.tasks import SEQUENCE_CLASSIFICATION, Task
+
+_BATCH = 32
+
+RowOutputs = dict[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One arm's answers to all rows.
+
+    Attributes:
+        outputs: for each row its outputs, those over tokens cut to the row's length.
+        kept: [reduction][row], kept original positions.
+    """
+
+    outputs: list[RowOutputs]
+    kept: Kept
+
+
+def answer_all(
+    engine: Engine, dataset: Dataset, on_rows: Callable[[int], None] = lambda done: None
+) -> Answers:
+    """Run every row once, rows of like lengths together.
+
+    Args:
+        engine: what answers.
+        dataset: the rows.
+        on_rows: called after each batch with the number of rows done.
+    """
+    task, lengths = engine.manifest.task_facts, dataset.lengths
+    order = np.argsort(lengths, kind="stable")
+    outputs: list[RowOutputs] = [{} for _ in order]
+    kept: Kept = []
+    for start in range(0, len(order), _BATCH):
+        rows = order[start : start + _BATCH]
+        answer = engine.run(**dataset.batch(rows), return_selection=True)
+        kept = kept or [[np.empty(0, dtype=np.int64)] * len(order) for _ in answer.selection or []]
+        for place, row in enumerate(rows):
+            for name, array in answer.items():
+                part = array[place]
+                outputs[row][name] = part[: lengths[row]] if task.output(name).per_token else part
+            for reduction, positions in enumerate(answer.selection or []):
+                kept[reduction][row] = positions[place]
+        on_rows(min(start + _BATCH, len(order)))
+    return Answers(outputs, kept)
+
+
+def measure_quality(
+    arms: Arms, dataset: Dataset, progress: Callable[[str, float], None]
+) -> tuple[Quality, list[str]]:
+    """Run all rows through the arms whose answers differ by design or by rounding, and compare.
+
+    Returns:
+        The result, and notes on what could not be measured.
+    """
+    names = [arms.subject, *([arms.accuracy_baseline] if arms.accuracy_baseline else [])]
+    reference = "torch" if arms.reference is not None else None
+    if reference and reference not in names:
+        names.append(reference)
+    answers = {}
+    for name in names:
+        phase = f"answers of {name} to {len(dataset)} rows"
+        answers[name] = answer_all(
+            arms.engines[name],
+            dataset,
+            lambda done, phase=phase: progress(phase, done / len(dataset)),  # type: ignore[misc]
+        )
+    engine = arms.engines[arms.subject]
+    task, shape = engine.manifest.task_facts, ModelShape.of(engine.manifest)
+    accuracy, notes = _accuracy(arms, task, dataset, answers)
+    agreement = None
+    if reference is None:
+        notes.append("no agreement with the reference: there is no PyTorch arm")
+    elif reference == arms.subject:
+        notes.append("no agreement with the reference: the bundle ran on the reference itself")
+    else:
+        progress("margins of the selection", 0.0)
+        margins = selection_margins_of(arms, dataset)
+        agreement = _agreement(task, answers[arms.subject], answers[reference], margins)
+    flops = flops_of(shape, dataset, np.arange(len(dataset)), answers[arms.subject].kept)
+    return Quality(dataset.name, len(dataset), accuracy, agreement, flops), notes
+
+
+def flops_of(shape: ModelShape, dataset: Dataset, rows: npt.NDArray[np.int64], kept: Kept) -> Flops:
+    """Operations of some rows.
+
+    Args:
+        shape: the model's.
+        dataset: where the rows come from.
+        rows: int64, numbers of the rows.
+        kept: [reduction][row of `rows`], kept positions.
+    """
+    lengths = dataset.lengths[rows]
+    counts = [[len(positions) for positions in reduction] for reduction in kept]
+    tokens = [
+        RowTokens(int(length), tuple(count[place] for count in counts), dataset.sequences, dataset.items)
+        for place, length in enumerate(lengths)
+    ]
+    upstream, exact = (
+        [
+            sum(of(shape, row) for row in tokens) / len(tokens) / 1e6
+            for tokens in (tokens, [t.dense for t in tokens])
+        ]
+        for of in (upstream_flops, exact_flops)
+    )
+    return Flops(
+        upstream_mflops=upstream[0],
+        upstream_dense_mflops=upstream[1],
+        upstream_ratio=upstream[1] / upstream[0],
+        exact_mflops=exact[0],
+        exact_dense_mflops=exact[1],
+        exact_ratio=exact[1] / exact[0],
+        kept_fractions=[float(np.mean(np.asarray(count) / lengths)) for count in counts],
+    )
+
+
+def predictions(task: Task, outputs: RowOutputs) -> list[int]:
+    """Every prediction of a row: the arg max along each output's last axis (classes, options or tokens)."""
+    found: list[int] = []
+    for output in task.outputs:
+        found += np.atleast_1d(outputs[output.name].argmax(-1)).reshape(-1).tolist()
+    return found
+
+
+def _accuracy(
+    arms: Arms, task: Task, dataset: Dataset, answers: dict[str, Answers]
+) -> tuple[Accuracy | None, list[str]]:
+    if task is not SEQUENCE_CLASSIFICATION:
+        return None, [f"no accuracy: it is measured for {SEQUENCE_CLASSIFICATION.name}, not for {task.name}"]
+    labelled = [row for row, label in enumerate(dataset.labels) if label is not None]
+    if not labelled:
+        return None, ["no accuracy: the data has no labels"]
+    notes = []
+    if len(labelled) < len(dataset):
+        notes.append(f"accuracy counts the {len(labelled)} of {len(dataset)} rows that have a label")
+    percent = {
+        name: 100
+        * float(
+            np.mean([predictions(task, given.outputs[row])[0] == dataset.labels[row] for row in labelled])
+        )
+        for name, given in answers.items()
+    }
+    baseline = arms.accuracy_baseline
+    drop = percent[baseline] - percent[arms.subject] if baseline else None
+    return Accuracy(len(labelled), percent, baseline, drop), notes
+
+
+def _agreement(
+    task: Task, given: Answers, wanted: Answers, margins: Sequence[npt.NDArray[np.float32]]
+) -> Agreement:
+    size = len(given.outputs)
+    same = [
+        predictions(task, mine) == predictions(task, theirs)
+        for mine, theirs in zip(given.outputs, wanted.outputs, strict=True)
+    ]
+    furthest = max(
+        float(np.abs(mine[name] - theirs[name]).max(initial=0.0))
+        for mine, theirs in zip(given.outputs, wanted.outputs, strict=True)
+        for name in theirs
+    )
+    reductions = [
+        _kept_agreement(mine, theirs, margin)
+        for mine, theirs, margin in zip(given.kept, wanted.kept, margins, strict=True)
+    ]
+    return Agreement(size, 100 * float(np.mean(same)), furthest, reductions)
+
+
+def _kept_agreement(
+    given: Sequence[npt.NDArray[np.int64]],
+    wanted: Sequence[npt.NDArray[np.int64]],
+    margins: npt.NDArray[np.float32],
+) -> KeptAgreement:
+    jaccards, flips = [], []
+    for mine, theirs in zip(given, wanted, strict=True):
+        both, either = len(np.intersect1d(mine, theirs)), len(np.union1d(mine, theirs))
+        jaccards.append(both / either)
+        flips.append(either - both)
+    nearest = float(margins.min())
+    return KeptAgreement(
+        float(np.mean(jaccards)),
+        sum(flips),
+        sum(flip > 0 for flip in flips),
+        nearest if np.isfinite(nearest) else None,
+    )
+
+
+def selection_margins_of(arms: Arms, dataset: Dataset) -> list[npt.NDArray[np.float32]]:
+    """For each reduction the margin of every row in the reference; see `trbert_deploy.model.margin`."""
+    import torch
+
+    from trbert_deploy.model.margin import selection_margins
+    from trbert_deploy.request import check_request
+
+    assert arms.reference is not None
+    manifest = arms.engines[arms.subject].manifest
+    order = np.argsort(dataset.lengths, kind="stable")
+    found: list[list[npt.NDArray[np.float32]]] = []
+    for start in range(0, len(order), _BATCH):
+        inputs = dataset.batch(order[start : start + _BATCH])
+        request = check_request(manifest.task_facts, manifest.limit_facts, inputs)
+        output = arms.reference.forward(request)
+        mask = torch.from_numpy(request.arrays["attention_mask"]).to(arms.reference.device)
+        margins = selection_margins(arms.reference.model, mask, output)
+        found.append([margin.cpu().numpy() for margin in margins])
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
