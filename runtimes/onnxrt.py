@@ -1,7 +1,9 @@
 """ONNX Runtime: the stages over one shared thread pool, or the fused or dense graph as one session.
 
 One session a stage would mean one thread pool a stage, whose idle threads spin and steal the cores from the stage that
-runs: 2-3 times slower. All sessions of a process therefore share ONNX Runtime's global pool.
+runs: 2-3 times slower. All sessions therefore share the process's global pool, which also serves several callers best.
+ONNX Runtime then refuses sessions with a pool of their own; where a process holds such sessions, the stages can have
+pools of their own too, which stop spinning when a call ends.
 """
 
 from __future__ import annotations
@@ -44,12 +46,10 @@ def share_threads(threads: int | None) -> int:
     """
     global _pool_threads
     with _pool_lock:
-        if threads is not None and threads < 1:
-            raise TRBertError(f"threads must be at least 1, not {threads}")
         if _pool_threads is None:
-            _pool_threads = threads or usable_cpus()
+            _pool_threads = _positive(threads) or usable_cpus()
             onnxruntime.set_global_thread_pool_sizes(_pool_threads, 1)
-        elif threads not in (None, _pool_threads):
+        elif _positive(threads) not in (None, _pool_threads):
             raise TRBertError(
                 f"{threads} threads were asked for, but this process's ONNX Runtime pool has {_pool_threads} since "
                 "the first engine was loaded",
@@ -58,10 +58,18 @@ def share_threads(threads: int | None) -> int:
         return _pool_threads
 
 
+def _positive(threads: int | None) -> int | None:
+    if threads is not None and threads < 1:
+        raise TRBertError(f"threads must be at least 1, not {threads}")
+    return threads
+
+
 class SessionRunner:
     """Runs graphs of a bundle, one session each; outputs stay on the device as OrtValues."""
 
-    def __init__(self, bundle: Bundle, graphs: Sequence[Graph], device: str, threads: int | None) -> None:
+    def __init__(
+        self, bundle: Bundle, graphs: Sequence[Graph], device: str, threads: int | None, share_pool: bool = True
+    ) -> None:
         if device not in _PROVIDERS:
             raise DeviceError(f"unknown device {device!r}", f"one of: {', '.join(_PROVIDERS)}")
         provider = _PROVIDERS[device]
@@ -70,9 +78,16 @@ class SessionRunner:
                 f"device {device!r} was asked for, but this ONNX Runtime has no {provider}",
                 "pip uninstall onnxruntime; pip install 'trbert-deploy[gpu]'; or use --device cpu",
             )
-        self.threads = share_threads(threads)
+        options = SessionOptions()
+        options.log_severity_level = 3
+        if share_pool:
+            share_threads(threads)
+            options.use_per_session_threads = False
+        else:
+            options.intra_op_num_threads = _positive(threads) or usable_cpus()
+            options.add_session_config_entry("session.force_spinning_stop", "1")
         self._device = device
-        self._sessions = [_session(bundle.path(graph.file), provider) for graph in graphs]
+        self._sessions = [_session(bundle.path(graph.file), provider, options) for graph in graphs]
         self._graphs = graphs
 
     def run(self, stage: int, feeds: Mapping[str, OrtValue | Array]) -> dict[str, OrtValue]:
@@ -112,6 +127,7 @@ class StagedRuntime:
         *,
         device: str = "cpu",
         threads: int | None = None,
+        share_pool: bool = True,
         graphs: Sequence[Graph] | None = None,
         regroup: bool = True,
     ) -> None:
@@ -119,7 +135,7 @@ class StagedRuntime:
         graphs = manifest.stages if graphs is None else graphs
         self.name = "ort"
         self.device = device
-        self._runner = SessionRunner(bundle, graphs, device, threads)
+        self._runner = SessionRunner(bundle, graphs, device, threads, share_pool)
         self._pipeline = StagePipeline(
             self._runner, [graph.inputs for graph in graphs], manifest.selection.keep, regroup=regroup
         )
@@ -137,23 +153,20 @@ class FusedRuntime:
     """A bundle's model.onnx: selection inside the graph, rows grouped by length at the input only."""
 
     def __init__(
-        self, bundle: Bundle, *, device: str = "cpu", threads: int | None = None, regroup: bool = True
+        self, bundle: Bundle, *, device: str = "cpu", threads: int | None = None, share_pool: bool = True
     ) -> None:
         self.name = "ort"
         self.device = device
         self._graph = bundle.manifest.fused
         self._task = bundle.manifest.task_facts
         self._num_reductions = len(bundle.manifest.reduction_layers)
-        self._runner = SessionRunner(bundle, [self._graph], device, threads)
-        self._regroup = regroup
+        self._runner = SessionRunner(bundle, [self._graph], device, threads, share_pool)
 
     def answer(self, request: Request, *, want_kept: bool) -> Answer:
         """See `Runtime.answer`."""
         collector = Collector(request, self._num_reductions, want_kept)
         sizes = []
-        for rows in plan_groups(
-            request.lengths, sequences_a_row=request.rows_a_row, regroup=self._regroup
-        ):
+        for rows in plan_groups(request.lengths, sequences_a_row=request.rows_a_row):
             width = int(request.lengths[rows].max())
             feeds = {name: request.take(name, rows, width) for name in self._graph.inputs}
             outputs = self._runner.run(0, feeds)
@@ -177,7 +190,9 @@ class FusedRuntime:
         self._runner.close()
 
 
-def dense_runtime(bundle: Bundle, *, device: str = "cpu", threads: int | None = None) -> StagedRuntime:
+def dense_runtime(
+    bundle: Bundle, *, device: str = "cpu", threads: int | None = None, share_pool: bool = True
+) -> StagedRuntime:
     """The bundle's dense graph, grouped by length like the stages: a pipeline of one stage.
 
     Raises:
@@ -188,13 +203,10 @@ def dense_runtime(bundle: Bundle, *, device: str = "cpu", threads: int | None = 
         raise BundleError(
             f"the bundle {bundle.folder} has no dense graph", "export it again with --with-dense"
         )
-    return StagedRuntime(bundle, device=device, threads=threads, graphs=[dense])
+    return StagedRuntime(bundle, device=device, threads=threads, share_pool=share_pool, graphs=[dense])
 
 
-def _session(path: Path, provider: str) -> InferenceSession:
-    options = SessionOptions()
-    options.use_per_session_threads = False
-    options.log_severity_level = 3
+def _session(path: Path, provider: str, options: SessionOptions) -> InferenceSession:
     try:
         session = InferenceSession(str(path), options, providers=[provider])
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception

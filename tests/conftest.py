@@ -299,12 +299,15 @@ def traced() -> Callable[[str], Traced]:
 
 @pytest.fixture(scope="session")
 def session_of() -> Callable[[Any], Any]:
-    """Starts an ONNX Runtime session on a graph, on one thread."""
+    """Starts an ONNX Runtime session on a graph, on the pool that the process's engines share."""
     import onnxruntime
 
+    from trbert_deploy.runtimes.onnxrt import share_threads
+
     def start(graph: Any) -> Any:
+        share_threads(None)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
+        options.use_per_session_threads = False
         options.log_severity_level = 3
         return onnxruntime.InferenceSession(
             graph.SerializeToString(), options, providers=["CPUExecutionProvider"]

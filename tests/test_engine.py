@@ -107,6 +107,21 @@ def test_one_pool_of_threads_a_process(bundle):
     assert "2 threads were asked for, but this process's ONNX Runtime pool has 1" in ran.stdout, ran.stderr
 
 
+@pytest.mark.parametrize("share_pool", [True, False])
+def test_other_sessions_of_the_process(bundle, share_pool):
+    """ONNX Runtime has one rule for all: beside the shared pool no session may have its own."""
+    code = f"""
+        import onnxruntime, trbert_deploy
+        engine = trbert_deploy.load({str(bundle)!r}, share_pool={share_pool})
+        print(engine.run(input_ids=[[2, 5, 3]])["logits"].shape)
+        onnxruntime.InferenceSession({str(bundle / "dense.onnx")!r})
+        print("another session")
+    """
+    ran = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert "(1, 3)" in ran.stdout, ran.stderr
+    assert ("another session" in ran.stdout) is not share_pool
+
+
 @pytest.mark.parametrize("runtime", ["ort", "torch"])
 def test_a_device_that_is_not_there_is_an_error(bundle, runtime):
     import torch

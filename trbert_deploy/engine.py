@@ -102,6 +102,7 @@ def load(
     device: str = "cpu",
     threads: int | None = None,
     mode: str = "staged",
+    share_pool: bool = True,
     verify: bool = False,
 ) -> Engine:
     """Load a bundle.
@@ -110,11 +111,14 @@ def load(
         bundle: its folder.
         runtime: ``"ort"`` (ONNX Runtime; no torch needed) or ``"torch"`` (the PyTorch reference in the bundle).
         device: ``"cpu"`` or ``"cuda"``; a device that is not there is an error, never a silent run on the CPU.
-        threads: intra-op threads. ONNX Runtime's pool is one for the whole process: the first engine decides its
-            size, by default all usable cores.
+        threads: intra-op threads, by default all usable cores. ONNX Runtime's pool is one for the whole process, and
+            the first engine decides its size.
         mode: ``"staged"`` (ONNX Runtime: a graph for each stage, rows regrouped between them; PyTorch: the
             reference), ``"fused"`` (ONNX Runtime only: one graph) or ``"dense"`` (the same weights without
             reduction; ONNX Runtime: if exported).
+        share_pool: for ONNX Runtime, False gives the engine thread pools of its own: slower where several callers
+            run at once, but other ONNX Runtime sessions of the process may then have pools of their own as well,
+            which ONNX Runtime refuses beside a shared one.
         verify: whether to compare every file with its sha256 first.
 
     Raises:
@@ -125,10 +129,12 @@ def load(
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     if verify:
         opened.require_intact()
-    return Engine(opened, _make_runtime(opened, runtime, device, threads, mode))
+    return Engine(opened, _make_runtime(opened, runtime, device, threads, mode, share_pool))
 
 
-def _make_runtime(bundle: Bundle, runtime: str, device: str, threads: int | None, mode: str) -> Runtime:
+def _make_runtime(
+    bundle: Bundle, runtime: str, device: str, threads: int | None, mode: str, share_pool: bool
+) -> Runtime:
     if mode not in MODES:
         raise TRBertError(f"unknown mode {mode!r}", f"one of: {', '.join(MODES)}")
     made: Runtime
@@ -139,7 +145,7 @@ def _make_runtime(bundle: Bundle, runtime: str, device: str, threads: int | None
             "fused": onnxrt.FusedRuntime,
             "dense": onnxrt.dense_runtime,
         }[mode]
-        made = make(bundle, device=device, threads=threads)
+        made = make(bundle, device=device, threads=threads, share_pool=share_pool)
     elif runtime == "torch":
         if mode == "fused":
             raise TRBertError("runtime 'torch' has no mode 'fused'", "it takes staged (the reference) and dense")

@@ -74,7 +74,8 @@ class TokenizerFacts(_Part):
         description="the same for hosts without Python: an ONNX graph of onnxruntime-extensions' operators"
     )
     onnx_differs_on: list[str] = Field(
-        description="kinds of text on which the graph was seen to give other ids than tokenizer.json"
+        default_factory=list,
+        description="kinds of text on which the graph was seen to give other ids than tokenizer.json",
     )
     max_length: int = Field(ge=1, description="text is truncated to so many tokens")
 

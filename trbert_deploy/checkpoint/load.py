@@ -141,7 +141,7 @@ def _unknown_architecture(folder: Path, name: str) -> CheckpointError:
             "fine-tune it with transformers first, then learn the selectors (`train`, see the README)",
         )
     return CheckpointError(
-        f"{folder} names the architecture {name or '(none)'!r}, which is not supported",
+        f"{folder / 'config.json'} names the architecture {name or '(none)'!r}, which is not supported",
         f"supported: {', '.join([*_OWN_CLASSES, *UPSTREAM_CLASSES])}, and transformers' BertFor... and "
         "DistilBertFor... with a classification, multiple-choice, question-answering or token head",
     )
