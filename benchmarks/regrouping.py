@@ -88,7 +88,7 @@ def make_model(encoder: Path, texts: Sequence[str]) -> TRBertPreTrainedModel:
         alive = tokens["attention_mask"] > 0
         total = int(alive.sum())
         for reduction, fraction in enumerate(FRACTIONS):
-            logits = model(**tokens).selector_logits[reduction]
+            logits = model(**tokens).decisions[reduction].logits
             threshold = torch.quantile(logits[alive], 1 - fraction * total / int(alive.sum()))
             model.selectors[reduction].score.bias -= threshold
             counts = model(**tokens).keep_masks[reduction].sum(1, keepdim=True)

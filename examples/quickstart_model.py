@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer
 
 from trbert_deploy.calib_data import calibration_file
+from trbert_deploy.checkpoint import save_checkpoint
 from trbert_deploy.data import read_json_lines
 from trbert_deploy.model import TRBertConfig, TRBertForSequenceClassification, TRBertPreTrainedModel
 from trbert_deploy.model.layers import run_layer
@@ -46,7 +47,7 @@ def main() -> None:
     fine_tune(model.without_reduction(), encoded, labels)
     fit_selectors(model, encoded, labels)
     out.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(out)
+    save_checkpoint(model, out)
     tokenizer.save_pretrained(out)
     print(out)
 

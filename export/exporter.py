@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import onnx
@@ -21,6 +22,7 @@ from trbert_deploy.bundle.manifest import (
     LimitFacts,
     ModelFacts,
     SelectionFacts,
+    layer_range,
     schema,
 )
 from trbert_deploy.bundle.reader import sha256_of
@@ -76,14 +78,12 @@ def export_bundle(
         TRBertError: `out` cannot be written, or the arguments do not fit the model.
     """
     model = checkpoint.model
-    if keep is not None:
-        model.config.keep = list(keep) or None
-    selection = model.config.selection
+    selection = model.config.selection if keep is None else Selection.of(keep, model.num_stages - 1)
     if with_dense and model.num_stages == 1:
         raise TRBertError(
             "the checkpoint has no selectors: its bundle is dense already", "leave --with-dense out"
         )
-    with whole_folder(out, force=force, replaceable=is_bundle) as folder:
+    with _selecting(model, selection), whole_folder(out, force=force, replaceable=is_bundle) as folder:
         stages, fused, dense = _write_graphs(model, selection, folder, with_dense, progress)
         tokenizer = load_tokenizer(checkpoint.folder)
         tokenizer_facts = None
@@ -119,7 +119,7 @@ def export_bundle(
         write_golden(golden, folder / _GOLDEN_FILE)
         result = check_bundle(Bundle(folder, manifest), reference, golden, progress)
         if result.near_ties:
-            progress(f"check: {result.near_ties} of {result.rows} rows had near-tied logits")
+            progress(f"check: {len(result.near_ties)} of {result.rows} rows had near-tied logits")
         _write_manifest(manifest, folder)
     return open_bundle(out)
 
@@ -127,6 +127,17 @@ def export_bundle(
 def is_bundle(folder: Path) -> bool:
     """Whether a folder was written by `export_bundle`, whatever its version."""
     return (folder / MANIFEST_FILE).is_file() and (folder / SCHEMA_FILE).is_file()
+
+
+@contextlib.contextmanager
+def _selecting(model: TRBertPreTrainedModel, selection: Selection) -> Iterator[None]:
+    """Make this the model's default selection while it is exported."""
+    before = model.config.keep
+    model.config.keep = list(selection.keep) or None
+    try:
+        yield
+    finally:
+        model.config.keep = before
 
 
 def _write_graphs(
@@ -144,7 +155,7 @@ def _write_graphs(
         traced.append(trace_stage(model, index, by_budget=bool(selection.keep)))
         stages.append(_save(traced[-1], folder, f"stage_{index}.onnx"))
         progress(
-            f"stage {index + 1} of {model.num_stages}: layers {layers[index]} to {layers[index + 1] - 1}, "
+            f"stage {index + 1} of {model.num_stages}: {layer_range(layers[index], layers[index + 1])}, "
             f"{time.perf_counter() - start:.1f} s"
         )
     start = time.perf_counter()

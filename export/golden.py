@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from trbert_deploy.bundle.golden import Golden, GoldenBatch
 from trbert_deploy.export.samples import random_batch
@@ -36,8 +35,7 @@ def make_golden(reference: ReferenceRuntime, limits: Limits) -> Golden:
 
 
 def _margin(reference: ReferenceRuntime, request: Request) -> float:
-    mask = torch.from_numpy(request.arrays["attention_mask"])
-    margins = selection_margins(reference.model, mask, reference.forward(request))
+    margins = selection_margins(reference.forward(request))
     return min((float(margin.min()) for margin in margins), default=np.inf)
 
 

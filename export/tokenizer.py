@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 
 from trbert_deploy.bundle.manifest import TokenizerFacts
-from trbert_deploy.runtimes.onnxrt import share_threads
+from trbert_deploy.runtimes.onnxrt import pool_is_shared
 
 TOKENIZER_FOLDER = "tokenizer"
 TOKENIZER_GRAPH = "tokenizer.onnx"
@@ -103,9 +103,8 @@ def _graph(path: Path) -> Callable[[str], list[int]]:
     """The graph's token ids of a text."""
     from onnxruntime_extensions import get_library_path
 
-    share_threads(None)
     options = onnxruntime.SessionOptions()
-    options.use_per_session_threads = False
+    options.use_per_session_threads = not pool_is_shared()
     options.register_custom_ops_library(get_library_path())
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 

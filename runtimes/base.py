@@ -71,7 +71,9 @@ class Collector:
             shape = [self._size, *part.shape[1:]]
             if output.per_token:
                 shape[1] = self._width
-            whole = self._outputs.setdefault(name, np.full(shape, output.padding, dtype=np.float32))
+            if name not in self._outputs:
+                self._outputs[name] = np.full(shape, output.padding, dtype=np.float32)
+            whole = self._outputs[name]
             if output.per_token:
                 whole[rows, : part.shape[1]] = part
             else:

@@ -47,8 +47,9 @@ def share_threads(threads: int | None) -> int:
     global _pool_threads
     with _pool_lock:
         if _pool_threads is None:
-            _pool_threads = _positive(threads) or usable_cpus()
-            onnxruntime.set_global_thread_pool_sizes(_pool_threads, 1)
+            wanted = _positive(threads) or usable_cpus()
+            onnxruntime.set_global_thread_pool_sizes(wanted, 1)
+            _pool_threads = wanted
         elif _positive(threads) not in (None, _pool_threads):
             raise TRBertError(
                 f"{threads} threads were asked for, but this process's ONNX Runtime pool has {_pool_threads} since "
@@ -56,6 +57,11 @@ def share_threads(threads: int | None) -> int:
                 "use one number of threads in a process",
             )
         return _pool_threads
+
+
+def pool_is_shared() -> bool:
+    """Whether this process's sessions share one pool already, so that further ones have to."""
+    return _pool_threads is not None
 
 
 def _positive(threads: int | None) -> int | None:
@@ -83,6 +89,11 @@ class SessionRunner:
         if share_pool:
             share_threads(threads)
             options.use_per_session_threads = False
+        elif pool_is_shared():
+            raise TRBertError(
+                "this process's ONNX Runtime sessions already share one pool, so no engine can have its own",
+                "load every engine of the process with share_pool=False, the first one too",
+            )
         else:
             options.intra_op_num_threads = _positive(threads) or usable_cpus()
             options.add_session_config_entry("session.force_spinning_stop", "1")
@@ -208,7 +219,9 @@ def dense_runtime(
 
 def _session(path: Path, provider: str, options: SessionOptions) -> InferenceSession:
     try:
-        session = InferenceSession(str(path), options, providers=[provider])
+        # Without the fallback, which would print to stdout and try the CPU; without TF32, which is not float32.
+        settings = {"use_tf32": "0"} if provider == _PROVIDERS["cuda"] else {}
+        session = InferenceSession(str(path), options, providers=[(provider, settings)], enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
         raise BundleError(
             f"ONNX Runtime does not load {path}: {str(error).strip().partition(chr(10))[0]}",

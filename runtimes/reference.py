@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -78,15 +79,19 @@ def _host(tensor: Tensor) -> np.ndarray:
     return tensor.cpu().numpy()
 
 
+_threads_lock = threading.Lock()
+
+
 @contextlib.contextmanager
 def _threads(threads: int | None) -> Iterator[None]:
-    """Run with so many intra-op threads; PyTorch's pool belongs to the process, so it is set back."""
-    before = torch.get_num_threads()
-    if threads is None or threads == before:
+    """Run with so many intra-op threads; PyTorch's number belongs to the process, so it is lent to one at a time."""
+    if threads is None:
         yield
         return
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    with _threads_lock:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

@@ -107,6 +107,11 @@ def test_one_pool_of_threads_a_process(bundle):
     assert "2 threads were asked for, but this process's ONNX Runtime pool has 1" in ran.stdout, ran.stderr
 
 
+def test_no_engine_has_its_own_pool_beside_a_shared_one(bundle):
+    with trbert_deploy.load(bundle), pytest.raises(TRBertError, match="already share one pool"):
+        trbert_deploy.load(bundle, share_pool=False)
+
+
 @pytest.mark.parametrize("share_pool", [True, False])
 def test_other_sessions_of_the_process(bundle, share_pool):
     """ONNX Runtime has one rule for all: beside the shared pool no session may have its own."""
@@ -179,11 +184,45 @@ def test_a_truncated_graph_is_found_without_hashing(own_copy):
         trbert_deploy.load(own_copy)
 
 
-def test_a_graph_that_is_none_is_a_bundle_error(own_copy):
+def test_a_graph_that_is_none_is_a_bundle_error(own_copy, capfd):
     path = own_copy / "stage_1.onnx"
     path.write_bytes(b"\xff" * path.stat().st_size)
     with pytest.raises(BundleError, match=r"does not load .*stage_1\.onnx"):
         trbert_deploy.load(own_copy)
+    assert capfd.readouterr().out == ""
+
+
+def test_a_closed_engine_says_so(bundle):
+    with trbert_deploy.load(bundle) as engine:
+        engine.run(input_ids=[[2, 3]])
+    with pytest.raises(TRBertError, match="the engine is closed"):
+        engine.run(input_ids=[[2, 3]])
+
+
+@pytest.mark.parametrize("item", ["a text", {"text": "a text"}])
+def test_a_single_item_is_not_taken_for_many(bundle, item):
+    with trbert_deploy.load(bundle) as engine, pytest.raises(InputError, match="a list of items"):
+        engine.predict(item)
+
+
+def test_cuda_sessions_compute_in_float32(bundle, monkeypatch):
+    """TF32, the provider's default, would compare selector logits in 10 bits of mantissa."""
+    from trbert_deploy.bundle import open_bundle
+    from trbert_deploy.runtimes import onnxrt
+
+    asked = []
+
+    class Session:
+        def __init__(self, path, options, **settings):
+            asked.append(settings)
+
+        def get_providers(self):
+            return ["CUDAExecutionProvider"]
+
+    monkeypatch.setattr(onnxrt, "InferenceSession", Session)
+    monkeypatch.setattr(onnxrt.onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    onnxrt.FusedRuntime(open_bundle(bundle), device="cuda")
+    assert asked == [{"providers": [("CUDAExecutionProvider", {"use_tf32": "0"})], "enable_fallback": 0}]
 
 
 @pytest.mark.parametrize(

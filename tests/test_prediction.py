@@ -76,7 +76,7 @@ def make_engine(tiny_model, tokenizer_folder):
                     "vocab_size": 120,
                     "token_types": 2 if model.has_token_types else 0,
                 },
-                "stages": [graph],
+                "stages": [graph] * (len(model.config.reduction_layers) + 1),
                 "fused": graph,
                 "dense": None,
                 "tokenizer": facts if tokenizer else None,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -11,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from trbert_deploy.bundle import Bundle, open_bundle
-from trbert_deploy.errors import TRBertError
+from trbert_deploy.errors import InputError, TRBertError
 from trbert_deploy.extras import require
 from trbert_deploy.request import check_request
 from trbert_deploy.selection import Kept
 
 if TYPE_CHECKING:
     from trbert_deploy.runtimes.base import Runtime
+    from trbert_deploy.tokenization import BundleTokenizer
 
 RUNTIMES = ("ort", "torch")
 MODES = ("staged", "fused", "dense")
@@ -43,6 +45,7 @@ class Engine:
         self.bundle = bundle
         self.manifest = bundle.manifest
         self.runtime = runtime
+        self._closed = False
 
     def run(self, *, return_selection: bool = False, **inputs: Any) -> EngineOutput:
         """Answer a batch; a row's answer does not depend on the rows beside it.
@@ -60,6 +63,8 @@ class Engine:
         Raises:
             InputError: the arrays do not fit the model.
         """
+        if self._closed:
+            raise TRBertError("the engine is closed", "load the bundle again")
         request = check_request(self.manifest.task_facts, self.manifest.limit_facts, inputs)
         answer = self.runtime.answer(request, want_kept=return_selection)
         return EngineOutput(answer.outputs, answer.kept)
@@ -78,13 +83,23 @@ class Engine:
         Raises:
             InputError: an item cannot be read, or the bundle has no tokenizer.
         """
+        if isinstance(items, str | Mapping):
+            raise InputError("predict takes a list of items, not a single one", "engine.predict([item])")
         from trbert_deploy.prediction import predict
 
         return list(predict(self, list(items), batch_size=batch_size))
 
     def close(self) -> None:
-        """Let go of the runtime."""
+        """Let go of the runtime; the engine answers no more."""
+        self._closed = True
         self.runtime.close()
+
+    @cached_property
+    def tokenizer(self) -> BundleTokenizer:
+        """The bundle's tokenizer, read at the first use."""
+        from trbert_deploy.tokenization import BundleTokenizer
+
+        return BundleTokenizer(self.bundle)
 
     def __enter__(self) -> Self:
         return self
@@ -106,6 +121,9 @@ def load(
     verify: bool = False,
 ) -> Engine:
     """Load a bundle.
+
+    With ONNX Runtime, from the first engine on all sessions of the process have to use one shared thread pool; see
+    `share_pool`.
 
     Args:
         bundle: its folder.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trbert_deploy.decoding import decode
 from trbert_deploy.errors import InputError
-from trbert_deploy.tokenization import BundleTokenizer, Row, collate
+from trbert_deploy.tokenization import Row, collate
 
 if TYPE_CHECKING:
     from trbert_deploy.engine import Engine
@@ -42,7 +42,7 @@ def predict(
     """
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, not {batch_size}")
-    tokenizer = BundleTokenizer(engine.bundle)
+    tokenizer = engine.tokenizer
     source, size, done = iter(items), batch_size * WINDOW_BATCHES, 0
     while True:
         window, broken = _take(source, size)

@@ -60,7 +60,7 @@ class Selection:
                 f"keep fractions count from the original length and cannot grow, but are {list(keep)}",
                 "for example --keep 0.4,0.15",
             )
-        return cls(keep)
+        return cls(tuple(millionths(fraction) / BUDGET_SCALE for fraction in keep))  # as it will be counted
 
 
 def millionths(fraction: float) -> int:

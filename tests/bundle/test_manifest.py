@@ -16,7 +16,7 @@ from trbert_deploy.bundle.manifest import schema
 from trbert_deploy.errors import BundleError
 from trbert_deploy.request import Limits
 
-FILES = {"stage_0.onnx": b"first", "model.onnx": b"fused", "golden.json": b"{}"}
+FILES = {"stage_0.onnx": b"first", "stage_1.onnx": b"second", "model.onnx": b"fused", "golden.json": b"{}"}
 
 
 def facts():
@@ -36,13 +36,16 @@ def facts():
             "parameters": 110_000_000,
             "labels": ["negative", "positive"],
         },
-        "reduction_layers": [1, 6],
-        "selection": {"mode": "budget", "keep": [0.4, 0.15]},
+        "reduction_layers": [6],
+        "selection": {"mode": "budget", "keep": [0.4]},
         "precision": "fp32",
         "opset": 20,
         "outputs": ["logits"],
         "limits": {"max_length": 512, "vocab_size": 30522, "token_types": 2},
-        "stages": [{"file": "stage_0.onnx", "inputs": ["input_ids"], "outputs": ["logits"]}],
+        "stages": [
+            {"file": "stage_0.onnx", "inputs": ["input_ids"], "outputs": ["next_hidden_states"]},
+            {"file": "stage_1.onnx", "inputs": ["hidden_states"], "outputs": ["logits"]},
+        ],
         "fused": {"file": "model.onnx", "inputs": ["input_ids"], "outputs": ["logits"]},
         "dense": None,
         "tokenizer": None,
@@ -135,7 +138,7 @@ def test_facts_in_the_forms_that_the_library_uses():
     manifest = Manifest.model_validate(facts())
     assert manifest.task_facts.name == "sequence-classification"
     assert manifest.limit_facts == Limits(512, 30522, 2)
-    assert manifest.default_selection.keep == (0.4, 0.15)
+    assert manifest.default_selection.keep == (0.4,)
     assert manifest.default_selection.mode == "budget"
     policy = Manifest.model_validate(changed("selection", {"mode": "policy", "keep": []}))
     assert policy.default_selection.mode == "policy"

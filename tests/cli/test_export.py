@@ -24,7 +24,7 @@ def test_stdout_is_the_bundle_and_stderr_a_line_a_step(exported):
     assert result.stdout.strip() == str(out)
     lines = result.stderr.splitlines()
     assert lines[0] == "AUTODistilBertForSequenceClassification: sequence-classification"
-    assert lines[1].startswith("stage 1 of 2: layers 0 to 0, ")
+    assert lines[1].startswith("stage 1 of 2: layer 0, ")
     assert lines[2].startswith("stage 2 of 2: layers 1 to 2, ")
     assert any(line.startswith("check: staged pipeline, largest difference ") for line in lines)
     assert lines[-1] == f"next: trbert-deploy bench {out}"

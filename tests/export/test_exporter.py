@@ -88,6 +88,50 @@ def test_force_never_replaces_what_is_no_bundle(checkpoint, tmp_path):
     assert (tmp_path / "thesis" / "chapter-1.tex").read_text() == "years of work"
 
 
+def test_a_checkpoint_exports_twice_with_its_own_default(checkpoint, tmp_path):
+    assert export_bundle(checkpoint, tmp_path / "a", keep=[0.5]).manifest.selection.mode == "budget"
+    with pytest.raises(TRBertError):
+        export_bundle(checkpoint, tmp_path / "b", keep=[0.5, 0.2])
+    assert checkpoint.model.config.keep is None
+    assert export_bundle(checkpoint, tmp_path / "c").manifest.selection.mode == "policy"
+
+
+def test_exporting_leaves_the_thread_pool_to_the_caller(tmp_path):
+    after = """
+    import trbert_deploy
+    with trbert_deploy.load({out!r}, threads=1) as engine:
+        print(engine.runtime.name)
+    """
+    code = textwrap.dedent(EXPORT).format(checkpoint=str(CHECKPOINT), out=str(tmp_path / "b"), prepare="")
+    code += textwrap.dedent(after).format(out=str(tmp_path / "b"))
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.stdout.endswith("ort\n"), ran.stderr
+
+
+def test_selectors_that_say_nothing_are_refused_in_policy_mode(checkpoint, tmp_path, monkeypatch):
+    """Logits of 1e-9: whether a token is kept hangs on rounding, and nothing could be compared."""
+
+    def answer_otherwise(self, request, *, want_kept):
+        answer = real(self, request, want_kept=want_kept)
+        for rows in answer.kept or []:
+            for row, positions in enumerate(rows):
+                rows[row] = positions[:1]  # another kept set than the reference's everywhere
+        return answer
+
+    import torch
+
+    from trbert_deploy.runtimes.onnxrt import StagedRuntime
+
+    real = StagedRuntime.answer
+    monkeypatch.setattr(StagedRuntime, "answer", answer_otherwise)
+    for selector in checkpoint.model.selectors:
+        torch.nn.init.zeros_(selector.score.weight)
+        torch.nn.init.constant_(selector.score.bias, 1e-9)
+    with pytest.raises(CheckFailedError, match="near-tied logits decide the selection in"):
+        export_bundle(checkpoint, tmp_path / "bundle")
+    assert left_behind(tmp_path) == []
+
+
 def test_keep_fractions_must_fit_the_model(checkpoint, tmp_path):
     with pytest.raises(TRBertError, match="has 1 reductions, but 2 keep fractions"):
         export_bundle(checkpoint, tmp_path / "bundle", keep=[0.4, 0.15])
@@ -164,8 +208,7 @@ def test_a_killed_export_leaves_no_bundle_and_the_next_clears_up(tmp_path, check
     process.communicate()
     assert not out.exists()
     partial = left_behind(tmp_path)
-    assert len(partial) == 1
-    assert partial[0].startswith(".bundle.partial-")
+    assert [name.rpartition("-")[0] for name in partial] == [".bundle.partial", ".bundle.writing"]
     with pytest.raises(BundleError, match="not a bundle"):
         open_bundle(tmp_path / partial[0])
     export_bundle(checkpoint, out)

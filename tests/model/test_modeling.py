@@ -183,7 +183,7 @@ def test_options_share_one_selection_by_the_mean_of_their_logits(tiny_model, ran
             states = states[0] if isinstance(states, tuple) else states
             logits.append(model.selectors[0](states))
     mean = sum(logits) / 3
-    torch.testing.assert_close(output.selector_logits[0], mean, rtol=0, atol=1e-5)
+    torch.testing.assert_close(output.decisions[0].logits, mean, rtol=0, atol=1e-5)
     wanted = (mean >= 0).long()
     wanted[:, 0] = 1
     assert output.keep_masks[0].equal(wanted)
@@ -368,7 +368,7 @@ def test_budgets_and_logits_are_reported(tiny_model, random_rows, batch_of):
     assert [budget.tolist() for budget in output.budgets] == [[8, 2], [3, 1]]
     chain = kept_positions([mask[0].numpy() for mask in output.keep_masks], restores=False)
     # the selector's own ranking of the first reduction, by hand
-    ranked = np.argsort(-output.selector_logits[0][0, 1:20].numpy(), kind="stable") + 1
+    ranked = np.argsort(-output.decisions[0].logits[0, 1:20].numpy(), kind="stable") + 1
     assert sorted([0, *ranked[:7]]) == chain[0].tolist()
 
 

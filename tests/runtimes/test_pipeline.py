@@ -221,7 +221,7 @@ def test_all_logits_equal(traced, session_of, random_rows, batch_of, answer):
 def test_logits_equal_in_pairs_across_the_budget(traced, session_of, answer):
     model = traced("pairs").model
     with torch.inference_mode():
-        every = model(torch.arange(120)[:, None], torch.ones(120, 1, dtype=torch.int64)).selector_logits[0][
+        every = model(torch.arange(120)[:, None], torch.ones(120, 1, dtype=torch.int64)).decisions[0].logits[
             :, 0
         ]
     ranked = [int(i) for i in every.argsort(descending=True)]
@@ -239,7 +239,7 @@ def test_logits_equal_in_pairs_across_the_budget(traced, session_of, answer):
     mask = np.array([[1] * len(row) + [0] * (width - len(row)) for row in rows])
     batch = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
     with torch.inference_mode():
-        logits = model(**{name: torch.from_numpy(array) for name, array in batch.items()}).selector_logits[0]
+        logits = model(**{name: torch.from_numpy(array) for name, array in batch.items()}).decisions[0].logits
     for token in (high, middle, low):
         assert len(set(logits[torch.from_numpy(ids) == token].tolist())) == 1  # equal to the last bit
     keep = (0.4,)  # of 10 tokens 4, of 9 also 4

@@ -115,8 +115,8 @@ def flops_of(shape: ModelShape, dataset: Dataset, rows: npt.NDArray[np.int64], k
     ]
     upstream, exact = (
         [
-            sum(of(shape, row) for row in tokens) / len(tokens) / 1e6
-            for tokens in (tokens, [t.dense for t in tokens])
+            sum(of(shape, row) for row in counted) / len(counted) / 1e6
+            for counted in (tokens, [row.dense for row in tokens])
         ]
         for of in (upstream_flops, exact_flops)
     )
@@ -203,8 +203,6 @@ def _kept_agreement(
 
 def selection_margins_of(arms: Arms, dataset: Dataset) -> list[npt.NDArray[np.float32]]:
     """For each reduction the margin of every row in the reference; see `trbert_deploy.model.margin`."""
-    import torch
-
     from trbert_deploy.model.margin import selection_margins
     from trbert_deploy.request import check_request
 
@@ -216,7 +214,5 @@ def selection_margins_of(arms: Arms, dataset: Dataset) -> list[npt.NDArray[np.fl
         inputs = dataset.batch(order[start : start + _BATCH])
         request = check_request(manifest.task_facts, manifest.limit_facts, inputs)
         output = arms.reference.forward(request)
-        mask = torch.from_numpy(request.arrays["attention_mask"]).to(arms.reference.device)
-        margins = selection_margins(arms.reference.model, mask, output)
-        found.append([margin.cpu().numpy() for margin in margins])
+        found.append([margin.cpu().numpy() for margin in selection_margins(output)])
     return [np.concatenate(parts) for parts in zip(*found, strict=True)]

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from trbert_deploy.errors import TRBertError
 
-_PARTIAL = "partial"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
 def whole_folder(out: Path, *, force: bool, replaceable: Callable[[Path], bool]) -> Iterator[Path]:
     """Give a temporary folder to write into; when the block ends well, it becomes `out`.
 
-    If the block fails, or the process is killed, `out` is as it was. What a killed process left behind is a hidden
-    folder beside `out`, cleared by the next writer.
+    If the block fails, or the process is killed, `out` is as it was. What a killed process left behind are hidden
+    folders beside `out`; the next writer clears them up, and puts an old `out` back that was just being replaced.
 
     Args:
         out: the folder to make.
@@ -27,30 +31,63 @@ def whole_folder(out: Path, *, force: bool, replaceable: Callable[[Path], bool])
         replaceable: says of an existing folder that it is one of ours; anything else is never replaced.
 
     Raises:
-        TRBertError: `out` exists and may not be replaced, cannot be made, or the disk is full.
+        TRBertError: `out` exists and may not be replaced, or cannot be written.
     """
-    _check_target(out, force, replaceable)
-    try:
+    out = out.resolve()
+    with _clear_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         _clear_abandoned(out)
-        partial = out.parent / f".{out.name}.{_PARTIAL}-{os.getpid()}"
-        partial.mkdir()
-    except OSError as error:
-        raise TRBertError(f"{out} cannot be made: {error.strerror or error}") from error
-    try:
-        yield partial
-        _sync(partial)
         _check_target(out, force, replaceable)
-        _replace(partial, out)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise TRBertError(
-                f"there is no room to write {out}: {error.strerror}",
-                "free some space, or give --out on another disk",
-            ) from error
-        raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    writer = _Writer(out, uuid.uuid4().hex[:12])
+    with _clear_errors(out), writer.lock:
+        try:
+            writer.partial.mkdir()
+            yield writer.partial
+            _sync(writer.partial)
+            _check_target(out, force, replaceable)
+            writer.finish()
+        finally:
+            shutil.rmtree(writer.partial, ignore_errors=True)
+            writer.lock_file.unlink(missing_ok=True)
+
+
+class _Writer:
+    """One attempt at a folder: its hidden names beside it, and the lock that says it is alive."""
+
+    def __init__(self, out: Path, token: str) -> None:
+        self.out = out
+        self.partial = out.parent / f".{out.name}.partial-{token}"
+        self.retired = out.parent / f".{out.name}.retired-{token}"
+        self.lock_file = out.parent / f".{out.name}.writing-{token}"
+        self.lock = FileLock(self.lock_file, timeout=0)
+
+    def finish(self) -> None:
+        """Put the new folder in the old one's place, or leave the old one."""
+        if not self.out.exists():
+            self.partial.rename(self.out)
+            return
+        self.out.rename(self.retired)
+        try:
+            self.partial.rename(self.out)
+        except OSError:
+            self.retired.rename(self.out)
+            raise
+        shutil.rmtree(self.retired, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Undo what a dead writer left."""
+        if self.retired.exists() and not self.out.exists():
+            self.retired.rename(self.out)
+        for folder in (self.partial, self.retired):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.lock_file.unlink(missing_ok=True)
+
+
+def _clear_abandoned(out: Path) -> None:
+    for lock_file in out.parent.glob(f".{glob.escape(out.name)}.writing-*"):
+        abandoned = _Writer(out, lock_file.name.rpartition("-")[2])
+        with contextlib.suppress(Timeout), abandoned.lock:
+            abandoned.clear()
 
 
 def _check_target(out: Path, force: bool, replaceable: Callable[[Path], bool]) -> None:
@@ -58,6 +95,8 @@ def _check_target(out: Path, force: bool, replaceable: Callable[[Path], bool]) -
         return
     if not out.is_dir():
         raise TRBertError(f"{out} exists and is no folder", "give another --out")
+    if out == Path.cwd():
+        raise TRBertError(f"{out} is the current folder, which cannot be replaced", "give a folder in it")
     if not any(out.iterdir()):
         return
     if not replaceable(out):
@@ -66,20 +105,17 @@ def _check_target(out: Path, force: bool, replaceable: Callable[[Path], bool]) -
         raise TRBertError(f"{out} exists", "give another --out, or --force to replace it")
 
 
-def _clear_abandoned(out: Path) -> None:
-    for folder in out.parent.glob(f".{out.name}.{_PARTIAL}-*"):
-        if not _is_running(folder.name.rpartition("-")[2]):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_running(pid: str) -> bool:
+@contextlib.contextmanager
+def _clear_errors(out: Path) -> Iterator[None]:
     try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    except PermissionError:
-        return True
-    return int(pid) != os.getpid()
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in _FULL:
+            raise TRBertError(
+                f"there is no room to write {out}: {reason}", "free some space, or give --out on another disk"
+            ) from error
+        raise TRBertError(f"{out} cannot be written: {reason}", "check the folder, or give another --out") from error
 
 
 def _sync(folder: Path) -> None:
@@ -88,13 +124,3 @@ def _sync(folder: Path) -> None:
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-
-
-def _replace(partial: Path, out: Path) -> None:
-    if not out.exists():
-        partial.rename(out)
-        return
-    retired = out.parent / f".{out.name}.{_PARTIAL}-{os.getpid()}-old"
-    out.rename(retired)
-    partial.rename(out)
-    shutil.rmtree(retired, ignore_errors=True)

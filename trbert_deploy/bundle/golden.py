@@ -16,7 +16,7 @@ from trbert_deploy.tasks import Task
 if TYPE_CHECKING:
     from trbert_deploy.engine import EngineOutput
 
-#: Largest difference of an output from the reference's that passes.
+#: Largest difference of an output from the reference's that passes: absolute up to 1, relative beyond.
 TOLERANCE = 1e-4
 
 
@@ -55,6 +55,13 @@ def write_golden(golden: Golden, path: Path) -> None:
     path.write_text(json.dumps(golden.model_dump(), separators=(",", ":")) + "\n", encoding="utf-8")
 
 
+def largest_difference(given: npt.NDArray[np.generic], wanted: npt.NDArray[np.generic]) -> float:
+    """The largest difference of two arrays of one shape, relative to the wanted value where that exceeds 1."""
+    exact = wanted.astype(np.float64)
+    distance = np.abs(given.astype(np.float64) - exact) / np.maximum(1.0, np.abs(exact))
+    return float(distance.max(initial=0.0))
+
+
 def compare(task: Task, batch: GoldenBatch, answer: EngineOutput, tolerance: float) -> list[str]:
     """Say how an answer differs from the reference's; nothing where it does not.
 
@@ -79,7 +86,7 @@ def compare(task: Task, batch: GoldenBatch, answer: EngineOutput, tolerance: flo
                 f"{output.name} is of shape {list(given_array.shape)}, not {list(wanted_array.shape)}"
             )
             continue
-        worst = float(np.abs(given_array - wanted_array).max(initial=0.0))
+        worst = largest_difference(given_array, wanted_array)
         if not worst <= tolerance:  # also where it is not a number
             complaints.append(f"{output.name} differs by {worst:.3g}, more than {tolerance:g}")
     return complaints

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trbert_deploy.request import Limits
 from trbert_deploy.selection import Selection
-from trbert_deploy.tasks import Task, task_named
+from trbert_deploy.tasks import TASKS, Task, task_named
 
 #: Grows by its second number when something is added, by its first when older readers must refuse.
 SCHEMA_VERSION = "1.0"
@@ -109,6 +109,17 @@ class Manifest(_Part):
     created: str = Field(description="UTC, ISO 8601")
     environment: dict[str, str] = Field(description="where it was exported")
 
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if self.task not in TASKS:
+            raise ValueError(f"unknown task {self.task!r}")
+        if len(self.stages) != len(self.reduction_layers) + 1:
+            raise ValueError(f"{len(self.stages)} stages do not fit {len(self.reduction_layers)} reductions")
+        wanted = len(self.reduction_layers) if self.selection.mode == "budget" else 0
+        if len(self.selection.keep) != wanted:
+            raise ValueError(f"{len(self.selection.keep)} keep fractions do not fit the reductions")
+        return self
+
     @property
     def task_facts(self) -> Task:
         """What the task takes and answers."""
@@ -123,6 +134,13 @@ class Manifest(_Part):
     def default_selection(self) -> Selection:
         """The selection that the bundle was exported with."""
         return Selection(tuple(self.selection.keep))
+
+
+def layer_range(first: int, end: int) -> str:
+    """The layers of a stage, for people."""
+    if first == end:
+        return "no layers"
+    return f"layer {first}" if end == first + 1 else f"layers {first} to {end - 1}"
 
 
 def schema() -> dict[str, Any]:

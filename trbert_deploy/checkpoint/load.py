@@ -138,7 +138,8 @@ def _unknown_architecture(folder: Path, name: str) -> CheckpointError:
     if name in ("BertModel", "DistilBertModel") or "MaskedLM" in name or "PreTraining" in name:
         return CheckpointError(
             f"{folder} is a bare encoder ({name}): it has no task head and no selectors",
-            "fine-tune it with transformers first, then learn the selectors (`train`, see the README)",
+            "fine-tune it with transformers for a dense bundle; `trbert-deploy train`, which learns selectors too, is "
+            "not part of this release yet",
         )
     return CheckpointError(
         f"{folder / 'config.json'} names the architecture {name or '(none)'!r}, which is not supported",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
+from safetensors import SafetensorError
 from transformers.utils import logging
 
 from trbert_deploy.bundle.folder import whole_folder
@@ -38,6 +40,8 @@ def save_checkpoint(model: TRBertPreTrainedModel, folder: Path) -> None:
     logging.disable_progress_bar()
     try:
         model.save_pretrained(str(folder))
+    except SafetensorError as error:  # it hides what the system said
+        raise OSError(errno.EIO, str(error)) from error
     finally:
         if shown:
             logging.enable_progress_bar()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -67,9 +68,9 @@ def export(
     if not checkpoint.has_selectors:
         note(
             "note: this checkpoint has no selectors, so its bundle is an ordinary dense model and saves nothing. "
-            "Selectors are learned by training (`train`, see the README)."
+            "Selectors are learned by training; `trbert-deploy train` is not part of this release yet."
         )
-    bundle = export_bundle(
+    export_bundle(
         checkpoint,
         out,
         keep=fractions,
@@ -79,8 +80,8 @@ def export(
         source=model if "/" in model and not Path(model).exists() else None,
         progress=note,
     )
-    stdout.print(str(bundle.folder), markup=False)
-    next_command(f"trbert-deploy bench {bundle.folder}")
+    stdout.print(str(out), markup=False)
+    next_command(f"trbert-deploy bench {shlex.quote(str(out))}")
 
 
 def _fractions(selection: str | None, keep: str | None) -> list[float] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from trbert_deploy.bundle import Manifest, open_bundle
+from trbert_deploy.bundle.manifest import layer_range
 from trbert_deploy.cli.options import BundleArgument, JsonOption
 from trbert_deploy.cli.output import facts_table, stdout, write_json
 
@@ -60,7 +61,7 @@ def _graphs(manifest: Manifest) -> Table:
     last = manifest.model.num_layers
     bounds = [0, *manifest.reduction_layers, last]
     rows = [
-        (graph, f"{bounds[index]} to {bounds[index + 1] - 1}") for index, graph in enumerate(manifest.stages)
+        (graph, layer_range(bounds[index], bounds[index + 1])) for index, graph in enumerate(manifest.stages)
     ]
     rows.append((manifest.fused, "all, fused"))
     if manifest.dense is not None:

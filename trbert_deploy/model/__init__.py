@@ -3,6 +3,7 @@
 from trbert_deploy.model.configuration import TRBertConfig
 from trbert_deploy.model.modeling import (
     MODEL_CLASSES,
+    Decision,
     TRBertForHotpot,
     TRBertForMultipleChoice,
     TRBertForQuestionAnswering,
@@ -15,6 +16,7 @@ from trbert_deploy.model.modeling import (
 
 __all__ = [
     "MODEL_CLASSES",
+    "Decision",
     "TRBertConfig",
     "TRBertForHotpot",
     "TRBertForMultipleChoice",

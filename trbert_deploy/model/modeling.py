@@ -45,6 +45,20 @@ CARRIED = ("hidden_states", "keep_mask")
 CARRIED_MULTIPLE_CHOICE = ("option_mask", "protected")
 
 
+@dataclass(frozen=True)
+class Decision:
+    """What a selector said at one reduction.
+
+    Attributes:
+        logits: float32 [B, M], aligned with the keep mask.
+        free: bool [B, M], which tokens were its to keep or drop: real ones still in the row, neither [CLS] nor
+            protected. Elsewhere the logits mean nothing.
+    """
+
+    logits: Tensor
+    free: Tensor
+
+
 @dataclass
 class TRBertOutput:
     """What `forward` returns.
@@ -53,14 +67,13 @@ class TRBertOutput:
         outputs: the task's output tensors by name.
         keep_masks: for each reduction int64 [B, M], 1 where a token was kept: over the original positions where the
             task restores tokens, else over the tokens that the reduction before kept.
-        selector_logits: for each reduction float32 [B, M], aligned with `keep_masks`; meaningless where the token was
-            padding or already gone.
+        decisions: for each reduction what the selector said.
         budgets: for each reduction int64 [B], how many tokens each row was to keep; None in policy mode.
     """
 
     outputs: dict[str, Tensor]
     keep_masks: list[Tensor] = field(default_factory=list)
-    selector_logits: list[Tensor] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
     budgets: list[Tensor] | None = None
 
 
@@ -146,7 +159,7 @@ class TRBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]  # transform
     # -- one stage ----------------------------------------------------------------------------------------------
 
     def stage(
-        self, index: int, inputs: Mapping[str, Tensor], *, by_budget: bool, logits_out: list[Tensor] | None = None
+        self, index: int, inputs: Mapping[str, Tensor], *, by_budget: bool, decisions: list[Decision] | None = None
     ) -> dict[str, Tensor]:
         """Run one stage.
 
@@ -157,7 +170,7 @@ class TRBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]  # transform
                 (whose shape says how many tokens to gather); with `by_budget`, before a reduction, `budget`
                 int64 [b], how many tokens each row keeps at it.
             by_budget: whether the selector at the end is held to a budget.
-            logits_out: where given, the selector's logits are appended to it, aligned with the keep mask.
+            decisions: where given, what the selector said is appended to it.
 
         Returns:
             Before a reduction the `carried` tensors and `keep_count` int64 [b]; at the end the task's outputs.
@@ -201,12 +214,14 @@ class TRBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]  # transform
             kept = keep_by_policy(logits, valid, shields)
         keep_mask = kept.long()
         keep_count = keep_mask.sum(-1)
+        free = (valid & ~shields).long()
         if full is not None and order_mask is not None:
+            logits = put_back(torch.zeros_like(order_mask, dtype=logits.dtype), logits, order_mask)
+            free = put_back(torch.zeros_like(order_mask), free, order_mask)
             states = put_back(full, states, order_mask)
             keep_mask = put_back(torch.zeros_like(order_mask), keep_mask, order_mask)
-            logits = put_back(torch.zeros_like(order_mask, dtype=logits.dtype), logits, order_mask)
-        if logits_out is not None:
-            logits_out.append(logits)
+        if decisions is not None:
+            decisions.append(Decision(logits, free > 0))
         result = {"hidden_states": states, "keep_mask": keep_mask}
         if option_mask is not None and protected is not None:
             result |= {"option_mask": option_mask, "protected": protected}
@@ -286,9 +301,7 @@ class TRBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]  # transform
                 ) // BUDGET_SCALE
                 assert answer.budgets is not None
                 answer.budgets.append(inputs["budget"])
-            result = self.stage(
-                index, inputs, by_budget=bool(selection.keep), logits_out=answer.selector_logits
-            )
+            result = self.stage(index, inputs, by_budget=bool(selection.keep), decisions=answer.decisions)
             if index == self.num_stages - 1:
                 answer.outputs = result
                 break
@@ -397,7 +410,3 @@ MODEL_CLASSES: dict[str, type[TRBertPreTrainedModel]] = {
         TRBertForTokenClassification,
     )
 }
-
-__all__ = ["MODEL_CLASSES", "TRBertOutput", "TRBertPreTrainedModel", *(m.__name__ for m in MODEL_CLASSES.values())]
-
-

@@ -62,7 +62,7 @@ def keep_by_budget(logits: Tensor, candidates: Tensor, protected: Tensor, budget
     position = torch.arange(score.shape[1], device=score.device)
     earlier = position.unsqueeze(0) < position.unsqueeze(1)
     ahead = candidates.unsqueeze(1) & ((other > mine) | ((other == mine) & earlier))
-    rank = ahead.long().sum(-1)
+    rank = ahead.to(torch.int32).sum(-1, dtype=torch.int32).long()
     budget = torch.maximum(budget, protected.long().sum(-1))
     return candidates & (rank < budget.unsqueeze(1))
 
