@@ -25,7 +25,7 @@ def environment() -> dict[str, str]:
     """Versions, processor and devices as printable text; what is absent reads ``not installed``."""
     facts = {
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()} {' '.join(platform.libc_ver())}".strip(),
         "cpu": _cpu_name(),
         "cpu_count": str(usable_cpus()),
     }
