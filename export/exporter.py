@@ -87,6 +87,8 @@ def export_bundle(
         stages, fused, dense = _write_graphs(model, selection, folder, with_dense, progress)
         tokenizer = load_tokenizer(checkpoint.folder)
         tokenizer_facts = None
+        if tokenizer is None:
+            progress("no tokenizer beside the checkpoint: the bundle takes token ids only")
         max_length = int(model.config.backbone.max_position_embeddings)
         if tokenizer is not None:
             tokenizer_facts, remark = write_tokenizer(tokenizer, folder, max_length)

@@ -20,20 +20,21 @@ _EXTRA_OF_MODULE = {
 }
 
 
-def missing_extra(error: ImportError, purpose: str) -> MissingExtraError | None:
+def missing_extra(error: ImportError, purpose: str, extra: str | None = None) -> MissingExtraError | None:
     """Turn the failed import of an optional package into an error that names its extra.
 
     Args:
         error: what `import` raised.
         purpose: what the package was needed for, e.g. ``"export"``.
+        extra: the extra that brings all that the purpose needs, where it is not the package's own.
 
     Returns:
         The error to raise, or None where `error` is not about an optional package.
     """
     package = (error.name or "").partition(".")[0]
-    extra = _EXTRA_OF_MODULE.get(package)
-    if extra is None:
+    if package not in _EXTRA_OF_MODULE:
         return None
+    extra = extra or _EXTRA_OF_MODULE[package]
     alternative = " (or [gpu] for CUDA)" if extra == "cpu" else ""
     return MissingExtraError(
         f"{purpose} needs the package {package!r}, which is not installed",
@@ -41,12 +42,13 @@ def missing_extra(error: ImportError, purpose: str) -> MissingExtraError | None:
     )
 
 
-def require(module: str, purpose: str) -> ModuleType:
+def require(module: str, purpose: str, extra: str | None = None) -> ModuleType:
     """Import `module`, or raise the error that names the extra it comes with.
 
     Args:
         module: a module of ours that needs an optional package, or the package itself.
         purpose: what it is needed for, for the message.
+        extra: see `missing_extra`.
 
     Raises:
         MissingExtraError: the package is not installed.
@@ -54,7 +56,7 @@ def require(module: str, purpose: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        missing = missing_extra(error, purpose)
+        missing = missing_extra(error, purpose, extra)
         if missing is None:
             raise
         raise missing from error

@@ -57,7 +57,8 @@ def test_upstream_checkpoints_convert_without_a_bundle(cli, tmp_path, golden):
     assert result.stdout.strip() == str(tmp_path / "ours")
     checkpoint = load_checkpoint(tmp_path / "ours")
     assert checkpoint.source_class == "TRBertForSequenceClassification"
-    assert (tmp_path / "ours" / "model.safetensors").is_file()
+    weights, config = tmp_path / "ours" / "model.safetensors", tmp_path / "ours" / "config.json"
+    assert weights.stat().st_mode == config.stat().st_mode  # a service's own user can read both
     import torch
 
     for row in golden(CHECKPOINT.name).rows:
@@ -111,3 +112,21 @@ def test_a_hub_id_that_cannot_be_had(cli, tmp_path, offline):
     result = cli("export", "nobody/no-such-model", "--out", tmp_path / "bundle")
     assert result.exit_code == 1
     assert "not a local folder, and the Hugging Face Hub did not give it" in str(result.exception)
+
+
+def test_a_terminated_export_leaves_nothing(tmp_path):
+    import signal
+    import subprocess
+    import sys
+
+    command = str(Path(sys.executable).with_name("trbert-deploy"))
+    process = subprocess.Popen(
+        [command, "export", str(CHECKPOINT), "--out", str(tmp_path / "bundle")], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith("stage 1"):
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert list(tmp_path.iterdir()) == []

@@ -60,7 +60,7 @@ def test_an_unknown_verb_is_a_usage_error():
 @pytest.mark.parametrize(
     ("arguments", "extra"),
     [
-        (("export", "somewhere", "--out", "x"), "trbert-deploy[torch]"),
+        (("export", "somewhere", "--out", "x"), "trbert-deploy[export]"),
         (("verify", "{bundle}"), "trbert-deploy[cpu]"),
         (("verify", "{bundle}", "--runtime", "torch"), "trbert-deploy[torch]"),
     ],

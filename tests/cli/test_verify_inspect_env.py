@@ -29,7 +29,7 @@ def test_verify_replays_golden_vectors(cli, bundle, runtime):
     result = cli("verify", bundle, "--runtime", runtime)
     assert result.exit_code == 0, result.output
     assert "passed" in result.stdout
-    assert "files have their sha256" in result.stdout
+    assert "files match their sha256" in result.stdout
 
 
 def test_verify_as_json(cli, bundle):
@@ -44,6 +44,10 @@ def test_verify_names_the_damaged_file(cli, damaged):
     result = cli("verify", damaged)
     assert result.exit_code == 1
     assert "the sha256 of model.onnx is not the manifest's" in str(result.exception)
+    as_json = cli("verify", damaged, "--json")
+    assert as_json.exit_code == 1
+    report = json.loads(as_json.stdout)
+    assert (report["passed"], report["damage"]) == (False, ["the sha256 of model.onnx is not the manifest's"])
 
 
 def test_verify_fails_where_answers_differ(cli, bundle, tmp_path):

@@ -94,15 +94,15 @@ def _check_target(out: Path, force: bool, replaceable: Callable[[Path], bool]) -
     if not out.exists():
         return
     if not out.is_dir():
-        raise TRBertError(f"{out} exists and is no folder", "give another --out")
+        raise TRBertError(f"{out} exists and is no folder", "give another folder")
     if out == Path.cwd():
         raise TRBertError(f"{out} is the current folder, which cannot be replaced", "give a folder in it")
     if not any(out.iterdir()):
         return
     if not replaceable(out):
-        raise TRBertError(f"{out} exists and is not one that was written here", "give another --out")
+        raise TRBertError(f"{out} exists and is not one that was written here", "give another folder")
     if not force:
-        raise TRBertError(f"{out} exists", "give another --out, or --force to replace it")
+        raise TRBertError(f"{out} exists", "give another folder, or --force to replace it")
 
 
 @contextlib.contextmanager
@@ -113,9 +113,9 @@ def _clear_errors(out: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         if error.errno in _FULL:
             raise TRBertError(
-                f"there is no room to write {out}: {reason}", "free some space, or give --out on another disk"
+                f"there is no room to write {out}: {reason}", "free some space, or write to another disk"
             ) from error
-        raise TRBertError(f"{out} cannot be written: {reason}", "check the folder, or give another --out") from error
+        raise TRBertError(f"{out} cannot be written: {reason}", "check the folder, or give another folder") from error
 
 
 def _sync(folder: Path) -> None:

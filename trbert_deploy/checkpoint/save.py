@@ -42,6 +42,9 @@ def save_checkpoint(model: TRBertPreTrainedModel, folder: Path) -> None:
         model.save_pretrained(str(folder))
     except SafetensorError as error:  # it hides what the system said
         raise OSError(errno.EIO, str(error)) from error
+    else:
+        for path in folder.glob("*.safetensors"):  # written for the owner only; the rest follows the umask
+            path.chmod((folder / "config.json").stat().st_mode)
     finally:
         if shown:
             logging.enable_progress_bar()

@@ -92,7 +92,7 @@ def bench(
         note(f"{gate.name} {'passed' if gate.passed else 'FAILED'}: {gate.text}")
     if not report.passed:
         raise typer.Exit(1)
-    next_command(f"trbert-deploy predict {shlex.quote(str(bundle))} 'A text.'")
+    next_command(f"trbert-deploy predict {shlex.quote(str(bundle))} 'A text of some length, such as this one.'")
 
 
 def _show(report: Report, *, as_json: bool, as_markdown: bool) -> None:

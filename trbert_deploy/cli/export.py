@@ -31,7 +31,9 @@ def export(
     ] = None,
     keep: Annotated[
         str | None,
-        typer.Option(help="Budget: fractions of the original length kept at each reduction, e.g. 0.4,0.15."),
+        typer.Option(
+            help="Budget: fractions of the original length kept at each reduction, rounded up to tokens, e.g. 0.4,0.15."
+        ),
     ] = None,
     with_dense: Annotated[
         bool, typer.Option("--with-dense", help="Export the same weights without reduction too, to compare.")
@@ -43,14 +45,14 @@ def export(
         Path | None,
         typer.Option(help="Also, or only, write the checkpoint in our own format: converts upstream's."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace what stands at --out.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what stands at --out and --save-checkpoint.")] = False,
 ) -> None:
     """Export a checkpoint to a bundle of ONNX graphs, and check every graph against PyTorch."""
     fractions = _fractions(selection, keep)
     if out is None and save_checkpoint is None:
         raise typer.BadParameter("give --out DIR for a bundle, or --save-checkpoint DIR to convert only")
-    require("torch", "export")
-    require("transformers", "export")
+    for package in ("torch", "transformers"):
+        require(package, "export", extra="export")
     from trbert_deploy.checkpoint import convert, load_checkpoint
 
     if save_checkpoint is not None:
@@ -59,8 +61,9 @@ def export(
     if out is None:
         stdout.print(str(save_checkpoint), markup=False)
         return
-    for package in ("onnx", "onnxscript", "onnxruntime", "onnxruntime_extensions"):
-        require(package, "export")
+    for package in ("onnx", "onnxscript", "onnxruntime_extensions"):
+        require(package, "export", extra="export")
+    require("onnxruntime", "export")
     from trbert_deploy.export.exporter import export_bundle
 
     checkpoint = load_checkpoint(model)

@@ -28,7 +28,7 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         selection = "none: a dense model"
     elif manifest.selection.mode == "budget":
         fractions = ", ".join(f"{fraction:g}" for fraction in manifest.selection.keep)
-        selection = f"budget: keeps {fractions} of the original length before layers {layers}"
+        selection = f"budget: keeps {fractions} of the original length, rounded up, before layers {layers}"
     else:
         selection = f"policy: keeps what the selectors say before layers {layers}"
     total = sum(facts.bytes for facts in manifest.files.values())

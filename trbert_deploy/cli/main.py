@@ -5,6 +5,7 @@ Exit codes: 0 fine, 1 a check failed or the user can mend it, 2 usage.
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated
 
@@ -52,6 +53,8 @@ app.command()(env.env)
 def main() -> None:
     """Entry point of the console script."""
     debug = "--debug" in sys.argv
+    # As Ctrl-C: what is half-written is cleared away before the process ends.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         app()
     except TRBertError as error:

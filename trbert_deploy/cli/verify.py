@@ -24,6 +24,11 @@ def verify(
     from trbert_deploy.verification import Verification, verify_engine
 
     opened = open_bundle(bundle)
+    damage = list(opened.damaged_files())
+    if damage and as_json:
+        report = {"schema_version": "1.0", "command": "verify", "bundle": str(bundle)}
+        write_json(report | {"passed": False, "damage": damage})
+        raise typer.Exit(1)
     opened.require_intact()
     results: dict[str, Verification] = {}
     for mode in ("staged", "fused") if runtime == "ort" else ("staged",):
@@ -37,6 +42,7 @@ def verify(
                 "command": "verify",
                 "bundle": str(bundle),
                 "passed": passed,
+                "damage": damage,
                 "files": len(opened.manifest.files),
                 "results": {name: dataclasses.asdict(result) for name, result in results.items()},
             }
@@ -47,7 +53,7 @@ def verify(
             stdout.print(f"{name} on {device}: {verdict}, {result.rows} golden rows", markup=False)
             for complaint in result.complaints:
                 note(f"  {complaint}")
-        stdout.print(f"{len(opened.manifest.files)} files have their sha256")
+        stdout.print(f"{len(opened.manifest.files)} files match their sha256")
     if not passed:
         if as_json:
             raise typer.Exit(1)
