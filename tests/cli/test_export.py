@@ -92,7 +92,7 @@ def test_a_plain_checkpoint_exports_dense_and_says_so(cli, tmp_path):
         (["--out", "b", "--keep", "a,b"], "not a list of fractions"),
         (["--out", "b", "--selection", "budget"], "needs --keep"),
         (["--out", "b", "--selection", "policy", "--keep", "0.4"], "goes with --selection budget"),
-        (["--out", "b", "--selection", "greedy"], "policy or budget"),
+        (["--out", "b", "--selection", "greedy"], "'greedy' is not one of 'policy', 'budget'"),
     ],
 )
 def test_usage_errors_exit_with_2(cli, arguments, message):

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,7 +21,7 @@ def bench(
     bundle: BundleArgument,
     runtime: RuntimeOption = "ort",
     mode: Annotated[
-        str, typer.Option(help="For ort: staged (a graph a stage) or fused (one graph).")
+        Literal["staged", "fused"], typer.Option(help="For ort: a graph a stage, or one graph.")
     ] = "staged",
     device: DeviceOption = "cpu",
     data: Annotated[

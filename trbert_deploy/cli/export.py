@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,7 +23,7 @@ def export(
     ],
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the bundle.")] = None,
     selection: Annotated[
-        str | None,
+        Literal["policy", "budget"] | None,
         typer.Option(
             help="policy (a row keeps what the selector says) or budget (a row keeps a fixed fraction); by default "
             "what the checkpoint says."
@@ -90,8 +90,6 @@ def export(
 def _fractions(selection: str | None, keep: str | None) -> list[float] | None:
     """What the two options say together: None leaves it to the checkpoint, an empty list means policy mode."""
     fractions = parse_fractions(keep)
-    if selection not in (None, "policy", "budget"):
-        raise typer.BadParameter(f"--selection is policy or budget, not {selection!r}")
     if selection == "policy" and fractions:
         raise typer.BadParameter("--keep goes with --selection budget")
     if selection == "budget" and not fractions:

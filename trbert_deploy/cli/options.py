@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that `export` wrote.")]
 RuntimeOption = Annotated[
-    str, typer.Option("--runtime", help="ort (ONNX Runtime) or torch (the PyTorch reference).")
+    Literal["ort", "torch"],
+    typer.Option("--runtime", help="ort: ONNX Runtime; torch: the PyTorch reference."),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="cpu or cuda; never falls back silently.")]
+DeviceOption = Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="Never falls back silently.")]
 ModeOption = Annotated[
-    str, typer.Option("--mode", help="For ort: staged (a graph a stage), fused (one graph) or dense.")
+    Literal["staged", "fused", "dense"],
+    typer.Option("--mode", help="staged: a graph a stage; fused: one graph; dense: without reduction."),
 ]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="Intra-op threads; by default every usable core.")
