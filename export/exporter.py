@@ -89,8 +89,8 @@ def export_bundle(
         tokenizer_facts = None
         if tokenizer is None:
             progress("no tokenizer beside the checkpoint: the bundle takes token ids only")
-        max_length = int(model.config.backbone.max_position_embeddings)
-        if tokenizer is not None:
+        else:
+            max_length = int(model.config.backbone.max_position_embeddings)
             tokenizer_facts, remark = write_tokenizer(tokenizer, folder, max_length)
             progress("tokenizer" + (f" ({remark})" if remark else ""))
         if with_reference:

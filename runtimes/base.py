@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trbert_deploy.request import Request
-from trbert_deploy.selection import Kept
+from trbert_deploy.selection import Kept, kept_positions
 from trbert_deploy.tasks import Task
 
 Array = npt.NDArray[np.generic]
@@ -79,11 +79,13 @@ class Collector:
             else:
                 whole[rows] = part
 
-    def add_kept(self, row: int, kept: Sequence[npt.NDArray[np.int64]]) -> None:
-        """Take the kept positions of one row, for each reduction."""
+    def add_kept(self, rows: npt.NDArray[np.int64], keep_masks: Sequence[npt.NDArray[np.int64]]) -> None:
+        """Take the keep masks [b, M] of these rows, one a reduction, as positions in the original rows."""
         assert self.kept is not None
-        for reduction, positions in enumerate(kept):
-            self.kept[reduction][row] = positions
+        for place, row in enumerate(rows):
+            chain = kept_positions([mask[place] for mask in keep_masks], self._task.restores)
+            for reduction, positions in enumerate(chain):
+                self.kept[reduction][row] = positions
 
     def answer(self, group_sizes: list[list[int]]) -> Answer:
         """All rows together."""

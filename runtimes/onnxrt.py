@@ -24,7 +24,6 @@ from trbert_deploy.request import Request
 from trbert_deploy.runtimes.base import Answer, Array, Collector
 from trbert_deploy.runtimes.grouping import plan_groups
 from trbert_deploy.runtimes.pipeline import StagePipeline
-from trbert_deploy.selection import kept_positions
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -176,12 +175,12 @@ class FusedRuntime:
     def answer(self, request: Request, *, want_kept: bool) -> Answer:
         """See `Runtime.answer`."""
         collector = Collector(request, self._num_reductions, want_kept)
+        wanted = {output.name for output in self._task.outputs}
         sizes = []
         for rows in plan_groups(request.lengths, sequences_a_row=request.rows_a_row):
             width = int(request.lengths[rows].max())
             feeds = {name: request.take(name, rows, width) for name in self._graph.inputs}
             outputs = self._runner.run(0, feeds)
-            wanted = {output.name for output in self._task.outputs}
             collector.add(
                 rows, {name: self._runner.fetch(value) for name, value in outputs.items() if name in wanted}
             )
@@ -190,9 +189,7 @@ class FusedRuntime:
                     self._runner.fetch(outputs[f"keep_mask_{index + 1}"]).astype(np.int64)
                     for index in range(self._num_reductions)
                 ]
-                for place, row in enumerate(rows):
-                    chain = kept_positions([mask[place] for mask in masks], self._task.restores)
-                    collector.add_kept(int(row), chain)
+                collector.add_kept(rows, masks)
             sizes.append(len(rows))
         return collector.answer([sizes])
 

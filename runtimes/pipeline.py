@@ -15,7 +15,7 @@ from trbert_deploy.bundle.manifest import NEXT
 from trbert_deploy.request import Request
 from trbert_deploy.runtimes.base import Answer, Array, Collector
 from trbert_deploy.runtimes.grouping import plan_groups
-from trbert_deploy.selection import budget, kept_positions
+from trbert_deploy.selection import budget
 
 Handle = TypeVar("Handle")
 
@@ -99,9 +99,7 @@ class StagePipeline(Generic[Handle]):
         if stage == len(self._stage_inputs) - 1:
             run.collector.add(rows, {name: self._runner.fetch(value) for name, value in outputs.items()})
             if run.want_kept:
-                for place, row in enumerate(rows):
-                    chain = kept_positions([mask[place] for mask in masks], request.task.restores)
-                    run.collector.add_kept(int(row), chain)
+                run.collector.add_kept(rows, masks)
             return
         counts = self._runner.fetch(outputs["keep_count"]).astype(np.int64)
         if run.want_kept:

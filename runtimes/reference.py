@@ -16,7 +16,6 @@ from trbert_deploy.errors import BundleError, DeviceError
 from trbert_deploy.model import TRBertOutput, TRBertPreTrainedModel
 from trbert_deploy.request import Request
 from trbert_deploy.runtimes.base import Answer, Collector
-from trbert_deploy.selection import kept_positions
 
 
 class ReferenceRuntime:
@@ -60,15 +59,15 @@ class ReferenceRuntime:
 
     def answer(self, request: Request, *, want_kept: bool) -> Answer:
         """See `Runtime.answer`."""
-        output = self.forward(request)
+        return self.collect(request, self.forward(request), want_kept=want_kept)
+
+    def collect(self, request: Request, output: TRBertOutput, *, want_kept: bool) -> Answer:
+        """What `forward` gave for a request, as an answer on the host."""
         collector = Collector(request, len(output.keep_masks), want_kept)
         rows = np.arange(len(request))
         collector.add(rows, {name: _host(value) for name, value in output.outputs.items()})
         if want_kept:
-            masks = [_host(mask) for mask in output.keep_masks]
-            for row in rows:
-                chain = kept_positions([mask[row] for mask in masks], request.task.restores)
-                collector.add_kept(int(row), chain)
+            collector.add_kept(rows, [_host(mask) for mask in output.keep_masks])
         return collector.answer([[len(rows)] for _ in range(self.model.num_stages)])
 
     def close(self) -> None:

@@ -25,8 +25,8 @@ def verify(
 
     opened = open_bundle(bundle)
     damage = list(opened.damaged_files())
+    report = {"schema_version": "1.0", "command": "verify", "bundle": str(bundle)}
     if damage and as_json:
-        report = {"schema_version": "1.0", "command": "verify", "bundle": str(bundle)}
         write_json(report | {"passed": False, "damage": damage})
         raise typer.Exit(1)
     opened.require_intact()
@@ -37,10 +37,8 @@ def verify(
     passed = all(result.passed for result in results.values())
     if as_json:
         write_json(
-            {
-                "schema_version": "1.0",
-                "command": "verify",
-                "bundle": str(bundle),
+            report
+            | {
                 "passed": passed,
                 "damage": damage,
                 "files": len(opened.manifest.files),
