@@ -195,6 +195,50 @@ def test_a_foreign_or_broken_tokenizer_is_refused(make, tmp_path, tokenizer_fold
         make(folder=broken)
 
 
+# -- where the texts stand in the row
+
+
+def assert_texts_stand_at_their_places(row, option, reference):
+    ids = row.arrays["input_ids"] if option is None else row.arrays["input_ids"][option]
+    picked = range(len(row.texts)) if option is None else (0, 1, 2 + option)
+    for text in picked:
+        wanted = reference(row.texts[text], add_special_tokens=False)["input_ids"]
+        places = row.places[text]
+        assert ids[list(places)].tolist() == wanted[: len(places)]
+    real = row.arrays["attention_mask"].sum(axis=-1)
+    real = int(real if option is None else real[option])
+    assert set(range(real)) - {place for text in picked for place in row.places[text]} == {
+        place for place in range(real) if ids[place] in (reference.cls_token_id, reference.sep_token_id)
+    }
+
+
+@pytest.mark.parametrize("max_length", [16, 128])
+def test_places_of_texts(make, reference, max_length):
+    items = ["", "a", REVIEWS[0], ("", ""), ("good", ""), ("", "good"), ("good", REVIEWS[0]), (REVIEWS[0], REVIEWS[1])]
+    for item, row in zip(items, make(max_length=max_length).encode(items), strict=True):
+        assert row.texts == ((item,) if isinstance(item, str) else item)
+        assert_texts_stand_at_their_places(row, None, reference)
+    (row,) = make("question-answering", max_length).encode([("who?", REVIEWS[0])])
+    assert_texts_stand_at_their_places(row, None, reference)
+    item = {"context": REVIEWS[0], "question": "how?", "choices": ["good", "", "very bad"]}
+    (row,) = make("multiple-choice", max_length).encode([item])
+    for option in range(3):
+        assert_texts_stand_at_their_places(row, option, reference)
+
+
+def test_token_ids_have_no_texts(make):
+    (row,) = make().encode([{"input_ids": [2, 7, 3]}])
+    assert (row.texts, row.places) == ((), ())
+
+
+def test_pieces_as_transformers_knows_them(make, reference):
+    texts = ["", "naïve CAFÉ 日本 \N{GRINNING FACE}\u200b don't [SEP] unbelievable", REVIEWS[0] * 2]
+    for text, pieces in zip(texts, make(max_length=16).pieces(texts), strict=True):
+        wanted = reference(text, add_special_tokens=False, return_offsets_mapping=True)
+        assert [(piece.start, piece.end) for piece in pieces] == wanted["offset_mapping"]
+        assert [piece.word for piece in pieces] == wanted.word_ids(0)
+
+
 # -- batches
 
 

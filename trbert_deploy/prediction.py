@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trbert_deploy.decoding import decode
 from trbert_deploy.errors import InputError
+from trbert_deploy.request import IntArray
 from trbert_deploy.tokenization import Row, collate
 
 if TYPE_CHECKING:
@@ -15,6 +16,20 @@ if TYPE_CHECKING:
 
 #: Batches that are read, sorted by length and answered at a time.
 WINDOW_BATCHES = 64
+
+
+class Answered(NamedTuple):
+    """An item's answer, and how it came about.
+
+    Attributes:
+        row: what was asked.
+        answer: see `predict`.
+        kept: for each reduction the kept positions of the row, int64 [K], ascending.
+    """
+
+    row: Row
+    answer: dict[str, Any]
+    kept: list[IntArray]
 
 
 def predict(
@@ -40,6 +55,18 @@ def predict(
     Raises:
         InputError: an item cannot be read, understood or fitted. All items before it have been answered.
     """
+    for answered in predict_rows(engine, items, batch_size=batch_size, on_progress=on_progress):
+        yield answered.answer
+
+
+def predict_rows(
+    engine: Engine,
+    items: Iterable[object],
+    *,
+    batch_size: int = 32,
+    on_progress: Callable[[int], None] | None = None,
+) -> Iterator[Answered]:
+    """As `predict`, with each answer's row and kept positions."""
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, not {batch_size}")
     tokenizer = engine.tokenizer
@@ -68,14 +95,15 @@ def _take(source: Iterator[object], size: int) -> tuple[list[object], Exception 
 
 def _answer(
     engine: Engine, rows: list[Row], batch_size: int, on_progress: Callable[[int], None] | None
-) -> Iterator[dict[str, Any]]:
-    answers: list[dict[str, Any]] = [{}] * len(rows)
+) -> Iterator[Answered]:
+    answers: dict[int, Answered] = {}
     for batch in _batches(rows, batch_size):
         for place, answer in zip(batch, _run(engine, [rows[place] for place in batch]), strict=True):
             answers[place] = answer
         if on_progress is not None:
             on_progress(len(batch))
-    yield from answers
+    for place in range(len(rows)):
+        yield answers[place]
 
 
 def _batches(rows: list[Row], batch_size: int) -> Iterator[list[int]]:
@@ -91,7 +119,7 @@ def _batches(rows: list[Row], batch_size: int) -> Iterator[list[int]]:
         yield batch
 
 
-def _run(engine: Engine, rows: list[Row]) -> Iterator[dict[str, Any]]:
+def _run(engine: Engine, rows: list[Row]) -> Iterator[Answered]:
     task, labels = engine.manifest.task_facts, engine.manifest.model.labels
     output = engine.run(return_selection=True, **collate(rows, task))
     for place, row in enumerate(rows):
@@ -99,7 +127,8 @@ def _run(engine: Engine, rows: list[Row]) -> Iterator[dict[str, Any]]:
         if "id" in row.extras:
             answer = {"id": row.extras["id"], **answer}
         answer["token_count"] = row.length
-        answer["kept"] = [len(kept[place]) for kept in output.selection or []]
+        kept = [positions[place] for positions in output.selection or []]
+        answer["kept"] = [len(positions) for positions in kept]
         if row.truncated:
             answer["truncated"] = True
-        yield answer
+        yield Answered(row, answer, kept)

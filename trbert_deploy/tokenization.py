@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
@@ -20,6 +20,14 @@ from trbert_deploy.request import IntArray
 from trbert_deploy.tasks import MULTIPLE_CHOICE, QUESTION_ANSWERING, SEQUENCE_CLASSIFICATION, Task
 
 _PADDING = {"sentence_spans": -1, "candidate_positions": -1}  # absent; tokens are padded with 0 and masked
+
+
+class Piece(NamedTuple):
+    """A token of a text: which word it belongs to, by number, and the characters [start, end) it stands for."""
+
+    word: int
+    start: int
+    end: int
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,9 @@ class Row:
         choices: the options' texts, in multiple choice of text.
         extras: what the item held beside its inputs, such as ``id`` and ``label``.
         truncated: whether tokens were left out to fit the model.
+        texts: all of the item's, in the row's order, choices last; empty where it was given as token ids.
+        places: for each of `texts` where its tokens stand in the row (a choice's: in its own option). Where
+            there is no room for all, the text's first ones stand there.
     """
 
     arrays: dict[str, IntArray]
@@ -45,6 +56,8 @@ class Row:
     choices: tuple[str, ...] = ()
     extras: Mapping[str, Any] = field(default_factory=dict)
     truncated: bool = False
+    texts: tuple[str, ...] = ()
+    places: tuple[range, ...] = ()
 
     @property
     def options(self) -> int:
@@ -130,6 +143,21 @@ class BundleTokenizer:
             failure = error
         return rows, failure
 
+    def pieces(self, texts: Sequence[str]) -> list[list[Piece]]:
+        """The tokens of each text, in full length and without special tokens; words are numbered from 0.
+
+        Raises:
+            InputError: the bundle has no tokenizer.
+        """
+        return [
+            [
+                Piece(word, *characters)
+                for word, characters in zip(encoding.word_ids, encoding.offsets, strict=True)
+                if word is not None  # only special tokens have none
+            ]
+            for encoding in self._encodings(list(texts))
+        ]
+
     def _encodings(self, texts: list[str]) -> list[Encoding]:
         """Tokens of each text, without special tokens and in full length."""
         if not texts:
@@ -175,6 +203,11 @@ class BundleTokenizer:
             offsets=offsets,
             extras=item.extras,
             truncated=fits != lengths,
+            texts=item.texts,
+            places=(
+                range(1, len(first_ids) - 1),
+                range(len(first_ids), len(first_ids) + len(second_ids) - 1),
+            )[: len(parts)],
         )
 
     def _choice_row(self, item: Item, parts: Sequence[Encoding]) -> Row:
@@ -188,13 +221,20 @@ class BundleTokenizer:
         kept = self._rest(item, "question and longest choice", longest, len(context), self._room - 3)
         first_ids = [self._cls, *context[:kept], self._sep]
         arrays = self._arrays([(first_ids, [*question, *choice, self._sep]) for choice in choices])
-        arrays["question_ends"] = np.array(len(first_ids) + len(question), dtype=np.int64)
+        question_end = len(first_ids) + len(question)
+        arrays["question_ends"] = np.array(question_end, dtype=np.int64)
         return Row(
             arrays,
             arrays["input_ids"].shape[-1],
             choices=item.texts[2:],
             extras=item.extras,
             truncated=kept < len(context),
+            texts=item.texts,
+            places=(
+                range(1, len(first_ids) - 1),
+                range(len(first_ids), question_end),
+                *(range(question_end, question_end + len(choice)) for choice in choices),
+            ),
         )
 
     def _rest(self, item: Item, what: str, taken: int, wanted: int, room: int) -> int:

@@ -1,7 +1,16 @@
 """Checkpoints in: our own folders, upstream TR-BERT's, plain transformers ones, and Hub ids."""
 
+from trbert_deploy.checkpoint.encoder import is_encoder, load_encoder
 from trbert_deploy.checkpoint.load import Checkpoint, load_checkpoint
 from trbert_deploy.checkpoint.save import convert, save_checkpoint
 from trbert_deploy.checkpoint.tokenizer import load_tokenizer
 
-__all__ = ["Checkpoint", "convert", "load_checkpoint", "load_tokenizer", "save_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "convert",
+    "is_encoder",
+    "load_checkpoint",
+    "load_encoder",
+    "load_tokenizer",
+    "save_checkpoint",
+]

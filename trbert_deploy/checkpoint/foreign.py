@@ -74,6 +74,13 @@ PLAIN_CLASSES = {
     )
 }
 
+#: Encoders without a task head, and the backbone of each.
+ENCODER_CLASSES = {
+    f"{prefix}{suffix}": backbone
+    for prefix, backbone in (("Bert", "bert"), ("DistilBert", "distilbert"))
+    for suffix in ("Model", "ForMaskedLM", "ForPreTraining")
+}
+
 FOREIGN_CLASSES = UPSTREAM_CLASSES | PLAIN_CLASSES
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trbert_deploy.checkpoint.foreign import (
+    ENCODER_CLASSES,
     FOREIGN_CLASSES,
     UPSTREAM_CLASSES,
     foreign_config,
@@ -52,12 +53,11 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
         CheckpointError: it is none of these; keys are missing, unexpected or misshapen (they are named); or a Hub id
             cannot be reached.
     """
-    folder = _folder_of(source)
-    raw = _read_config(folder)
-    architectures = raw.get("architectures") or [""]
-    name = architectures[0] if isinstance(architectures, list) else str(architectures)
+    folder = folder_of(source)
+    raw = read_config(folder)
+    name = architecture_of(raw)
     if name not in _OWN_CLASSES and name not in FOREIGN_CLASSES:
-        raise _unknown_architecture(folder, str(name))
+        raise _unknown_architecture(folder, name)
     model = _empty_model(raw, name, folder)
     weights = read_weights(folder)
     if name in FOREIGN_CLASSES:
@@ -85,7 +85,12 @@ def _empty_model(raw: dict[str, Any], name: str, folder: Path) -> TRBertPreTrain
         ) from error
 
 
-def _folder_of(source: str | Path) -> Path:
+def folder_of(source: str | Path) -> Path:
+    """The local folder of a checkpoint: itself, the one inside a bundle, or a Hub id's, downloaded.
+
+    Raises:
+        CheckpointError: there is none.
+    """
     folder = Path(source)
     if folder.is_dir():
         if not (folder / "manifest.json").is_file():
@@ -119,7 +124,12 @@ def _download(hub_id: str) -> Path:
         ) from error
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config.json of a folder, as it stands.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+    """
     file = folder / "config.json"
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
@@ -134,12 +144,17 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return raw
 
 
+def architecture_of(raw: dict[str, Any]) -> str:
+    """The class that a config.json names; empty where it names none."""
+    architectures = raw.get("architectures") or [""]
+    return str(architectures[0]) if isinstance(architectures, list) else str(architectures)
+
+
 def _unknown_architecture(folder: Path, name: str) -> CheckpointError:
-    if name in ("BertModel", "DistilBertModel") or "MaskedLM" in name or "PreTraining" in name:
+    if name in ENCODER_CLASSES:
         return CheckpointError(
             f"{folder} is a bare encoder ({name}): it has no task head and no selectors",
-            "fine-tune it with transformers for a dense bundle; `trbert-deploy train`, which learns selectors too, is "
-            "not part of this release yet",
+            f"train both: trbert-deploy train {folder} --data FILE --out RUN",
         )
     return CheckpointError(
         f"{folder / 'config.json'} names the architecture {name or '(none)'!r}, which is not supported",

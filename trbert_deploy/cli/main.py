@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from trbert_deploy._version import __version__
-from trbert_deploy.cli import bench, env, export, inspect, predict, verify
+from trbert_deploy.cli import bench, env, export, inspect, predict, train, verify
 from trbert_deploy.cli.output import report_error, stdout
 from trbert_deploy.errors import TRBertError
 from trbert_deploy.extras import missing_extra
@@ -42,6 +42,7 @@ def options(
     """Put token-reducing BERT (TR-BERT) models into production."""
 
 
+app.command()(train.train)
 app.command()(export.export)
 app.command()(bench.bench)
 app.command()(predict.predict)

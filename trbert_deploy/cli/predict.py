@@ -1,4 +1,4 @@
-"""`trbert-deploy predict`: text in, JSON lines out."""
+"""`trbert-deploy predict`: text in, JSON lines out, or for people which words were kept."""
 
 from __future__ import annotations
 
@@ -36,6 +36,14 @@ def predict(
         Path | None, typer.Option(help="Write the answers to a file, whole or not at all, not to stdout.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what stands at --out.")] = False,
+    show_selection: Annotated[
+        bool,
+        typer.Option(
+            "--show-selection",
+            help="Show which words each reduction keeps, not JSON: in colours, without them a · for those it drops. "
+            "--out FILE.html makes a page of it.",
+        ),
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows that run together.")] = 32,
     runtime: RuntimeOption = "ort",
     device: DeviceOption = "cpu",
@@ -49,8 +57,9 @@ def predict(
     names N; --out is then left as it was.
     """
     items = _items(texts, data)
+    from trbert_deploy.cli import show_selection as selection
     from trbert_deploy.engine import load
-    from trbert_deploy.prediction import predict as answer_all
+    from trbert_deploy.prediction import predict_rows
 
     quiet = not stderr.is_terminal or (out is None and sys.stdout.isatty())
     with (
@@ -59,11 +68,17 @@ def predict(
         _progress(quiet) as progress,
     ):
         task = progress.add_task("predict", total=len(texts) if texts else None)
-        answers = answer_all(
-            engine, items, batch_size=batch_size, on_progress=lambda rows: progress.advance(task, rows)
+        answers = predict_rows(
+            engine,
+            selection.items_of_text(items) if show_selection else items,
+            batch_size=batch_size,
+            on_progress=lambda rows: progress.advance(task, rows),
         )
-        for answer in answers:
-            stream.write(json.dumps(answer, ensure_ascii=False) + "\n")
+        if show_selection:
+            selection.write(engine, answers, stream, out)
+        else:
+            for answered in answers:
+                stream.write(json.dumps(answered.answer, ensure_ascii=False) + "\n")
 
 
 def _items(texts: list[str] | None, data: str | None) -> Iterable[Any]:

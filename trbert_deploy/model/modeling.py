@@ -178,7 +178,7 @@ class TRBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]  # transform
         full: Tensor | None = None  # states of all tokens, where they have to come back
         order_mask: Tensor | None = None
         if index == 0:
-            states, valid, option_mask, protected = self._begin(inputs)
+            states, valid, option_mask, protected = self.embed(inputs)
         else:
             rows, keep_mask = inputs["rows"], inputs["keep_mask"]
             order, valid = gather_order(keep_mask, rows, inputs["keep"])
@@ -193,7 +193,9 @@ class TRBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]  # transform
                 full = inputs["hidden_states"].index_select(0, rows)
                 order_mask = keep_mask.index_select(0, rows)
 
-        states = self._run_layers(index, states, valid if option_mask is None else option_mask)
+        bounds = (0, *self.config.reduction_layers, len(self.encoder_layers))
+        mask = valid if option_mask is None else option_mask
+        states = self.run_layers(bounds[index], bounds[index + 1], states, mask)
 
         if index == self.num_stages - 1:
             if full is not None and order_mask is not None:
@@ -227,7 +229,7 @@ class TRBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]  # transform
             result |= {"option_mask": option_mask, "protected": protected}
         return result | {"keep_count": keep_count}
 
-    def _begin(
+    def embed(
         self, inputs: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """Embeddings; which tokens are real [B, N]; in multiple choice also the masks of options and question."""
@@ -246,14 +248,13 @@ class TRBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]  # transform
             protected = (position.unsqueeze(0) >= inputs["question_ends"].unsqueeze(1)).long()
         return states, valid, attention_mask, protected
 
-    def _run_layers(self, index: int, states: Tensor, mask: Tensor) -> Tensor:
-        """The layers of a stage on states [..., M, H] under a mask [..., M]."""
+    def run_layers(self, first: int, end: int, states: Tensor, mask: Tensor) -> Tensor:
+        """Layers `first` to `end` - 1 on states [..., M, H] under a mask [..., M]."""
         shape = states.shape
         mask = mask.reshape(-1, shape[-2]) > 0
         additive = torch.where(mask, 0.0, torch.finfo(states.dtype).min).to(states.dtype)[:, None, None, :]
         states = states.reshape(-1, shape[-1])
-        bounds = [0, *self.config.reduction_layers, len(self.encoder_layers)]
-        for layer in self.encoder_layers[bounds[index] : bounds[index + 1]]:
+        for layer in self.encoder_layers[first:end]:
             states = run_layer(layer, states, additive)
         return states.reshape(shape)
 

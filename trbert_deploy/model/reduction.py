@@ -24,6 +24,10 @@ class Selector(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Logits of keeping, float32 [..., M], for states [..., M, H]."""
+        device = hidden_states.device.type
+        if torch.is_autocast_enabled(device):  # mixed precision ends here
+            with torch.autocast(device, enabled=False):
+                return self(hidden_states)  # type: ignore[no-any-return]
         logits: Tensor = self.score(nn.functional.gelu(self.dense(hidden_states.float())))
         return logits.squeeze(-1)
 

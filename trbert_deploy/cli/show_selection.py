@@ -1,0 +1,125 @@
+"""`trbert-deploy predict --show-selection`: answers with what each reduction left of the text, for people."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.text import Text
+
+from trbert_deploy.cli.output import stdout
+from trbert_deploy.engine import Engine
+from trbert_deploy.errors import InputError
+from trbert_deploy.prediction import Answered
+from trbert_deploy.selection_view import Fate, Run, view
+
+#: rich's own page, but that long lines are broken.
+_PAGE = """<!DOCTYPE html>
+<html>
+<head>
+<meta charset="UTF-8">
+<title>trbert-deploy predict --show-selection</title>
+<style>
+{stylesheet}
+body {{ color: {foreground}; background-color: {background}; }}
+pre {{ font-family: monospace; white-space: pre-wrap; overflow-wrap: anywhere; }}
+</style>
+</head>
+<body>
+<pre>{code}</pre>
+</body>
+</html>
+"""
+
+#: A text's control characters would drive the terminal, and are none of HTML's.
+_HARMLESS = {code: " " for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
+
+
+def items_of_text(items: Iterable[object]) -> Iterator[object]:
+    """The items, up to one of token ids.
+
+    Raises:
+        InputError: an item is token ids; the message names it.
+    """
+    for number, item in enumerate(items):
+        if isinstance(item, Mapping) and item.get("input_ids") is not None:
+            raise InputError(
+                f"{getattr(item, 'source', f'item {number}')} is token ids, which have no words to show",
+                "--show-selection takes items of text, which the tasks sequence-classification, "
+                "token-classification, question-answering and multiple-choice have",
+            )
+        yield item
+
+
+def write(engine: Engine, answers: Iterable[Answered], stream: TextIO, out: Path | None) -> None:
+    """Write answers and what is left of their texts.
+
+    Args:
+        engine: that gave the answers.
+        answers: to items of text.
+        stream: to write to, where `out` is a file.
+        out: the file's name, whose ending says whether it is a page (.html) or plain text; None for stdout.
+    """
+    page = out is not None and out.suffix.lower() in (".html", ".htm")
+    if out is None:
+        console, dropped = stdout, "dim" if stdout.color_system and not stdout.no_color else None
+    elif page:
+        console, dropped = Console(file=io.StringIO(), record=True, highlight=False, soft_wrap=True), "dim strike"
+    else:
+        console, dropped = Console(file=stream, color_system=None, highlight=False, soft_wrap=True), None
+    for number, answered in enumerate(answers):
+        if number:
+            console.print()
+        console.print(_rendered(engine, number, answered, dropped))
+    if page:
+        stream.write(console.export_html(code_format=_PAGE))
+
+
+def _rendered(engine: Engine, number: int, answered: Answered, dropped: str | None) -> Text:
+    """One item; `dropped` is the style of dropped words, or None where there are no styles."""
+    row, answer, kept = answered
+    whole = Text()
+    name = f"id {_json(answer['id'])}" if "id" in answer else f"item {number}"
+    whole.append(f"{name}: {_answer(answer)}", "bold cyan")
+    reductions = view(row, engine.tokenizer.pieces(row.texts), kept, engine.manifest.reduction_layers)
+    if not reductions:
+        whole.append(f"\n\nno reduction: all {row.length} tokens go through every layer", "cyan")
+    for reduction in reductions:
+        heading = f"before layer {reduction.layer}: {reduction.kept} of {reduction.tokens} tokens go on"
+        whole.append(f"\n\n{heading}", "cyan")
+        for place, runs in enumerate(reduction.texts):
+            whole.append("\n---\n" if place else "\n", "cyan")
+            _append(whole, runs, dropped)
+    return whole
+
+
+def _append(whole: Text, runs: Sequence[Run], dropped: str | None) -> None:
+    for run in runs:
+        text = run.text.translate(_HARMLESS)
+        if run.fate is Fate.UNREAD:
+            space = "" if whole.plain[-1].isspace() else " "
+            whole.append(f"{space}[{run.words} {'word' if run.words == 1 else 'words'} not read]", "italic cyan")
+        elif run.fate is Fate.DROPPED:
+            whole.append("·" if dropped is None else text, dropped)
+        else:
+            whole.append(text, "bold" if run.fate is Fate.KEPT else None)
+
+
+def _answer(answer: Mapping[str, Any]) -> str:
+    """The answer in a line: what was chosen, and its probability."""
+    if "tokens" in answer:
+        return ", ".join(f"{_json(token['text'])} {token['label']} {token['score']:.4g}" for token in answer["tokens"])
+    chosen = {key: answer[key] for key in ("label", "answer", "choice", "text", "score") if key in answer}
+    if "choice" in answer:
+        chosen["score"] = answer["scores"][answer["choice"]]
+    return ", ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {_json(value)}" for key, value in chosen.items()
+    )
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False).translate(_HARMLESS)

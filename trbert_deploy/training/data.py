@@ -1,0 +1,237 @@
+"""Labelled rows: read, tokenized once, and cut into batches of like lengths in an order that a seed decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from trbert_deploy.data import read_json_lines
+from trbert_deploy.errors import InputError
+
+_JSON_LINES = (".jsonl", ".json", ".xz", ".gz")
+_TABLES = {".csv": "csv", ".parquet": "parquet"}
+_POOL = 64  # batches whose rows are sorted by length together
+_WIDTH = 16  # batches are padded to a multiple of it: matrix kernels are compiled and tuned for each new shape
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A labelled data set.
+
+    Attributes:
+        texts: one entry a row: the text, or text and pair.
+        labels: int64 [rows], index into `names`.
+        names: the labels' names, in order.
+    """
+
+    texts: list[tuple[str, ...]]
+    labels: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Examples:
+        """Some of the rows."""
+        return Examples([self.texts[row] for row in rows], self.labels[rows], self.names)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of a step, padded to the longest of them.
+
+    Attributes:
+        input_ids: int64 [B, N].
+        attention_mask: int64 [B, N], real tokens first.
+        token_type_ids: int64 [B, N].
+        labels: int64 [B].
+        rows: int64 [B], their numbers in the data set.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    token_type_ids: Tensor
+    labels: Tensor
+    rows: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        return Batch(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """What the model reads."""
+        return {
+            "input_ids": self.input_ids,
+            "attention_mask": self.attention_mask,
+            "token_type_ids": self.token_type_ids,
+        }
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def read_examples(path: Path | str, names: Sequence[str] | None = None) -> Examples:
+    """Read a labelled file.
+
+    Args:
+        path: JSON lines (.jsonl, also .xz or .gz), CSV or parquet, with the columns ``text``, ``label`` and, for pairs,
+            ``text_pair``. Labels are numbers from 0 or names.
+        names: the model's labels in order; by default what the file holds.
+
+    Raises:
+        InputError: the file cannot be read, a column is missing, or a label is not one of `names`; the row is named.
+    """
+    path = Path(path)
+    texts: list[tuple[str, ...]] = []
+    given: list[str | int] = []
+    sources: list[str] = []
+    for number, row in enumerate(_rows(path), 1):
+        source = getattr(row, "source", f"{path}, row {number}")
+        text, pair, label = row.get("text"), row.get("text_pair"), row.get("label")
+        if not isinstance(text, str) or not isinstance(pair, str | None) or not isinstance(label, str | int):
+            raise InputError(
+                f"{source} must have text and label, it has {', '.join(map(str, row)) or 'nothing'}",
+                'write {"text": "...", "label": 0}, and "text_pair" for pairs',
+            )
+        texts.append((text,) if pair is None else (text, pair))
+        given.append(label)
+        sources.append(source)
+    if not texts:
+        raise InputError(f"{path} holds no rows")
+    names = tuple(names) if names else _names_of(given, path)
+    number_of: dict[str | int, int] = {name: number for number, name in enumerate(names)}
+    number_of |= {number: number for number in range(len(names))}
+    labels = np.empty(len(given), dtype=np.int64)
+    for row_number, label in enumerate(given):
+        if label not in number_of:
+            raise InputError(f"{sources[row_number]}: label {label!r} is none of {', '.join(names)}")
+        labels[row_number] = number_of[label]
+    return Examples(texts, labels, names)
+
+
+def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    if path.suffix in _JSON_LINES:
+        yield from read_json_lines(path)
+        return
+    if path.suffix not in _TABLES:
+        raise InputError(
+            f"{path} is of no known kind", f"known are {', '.join([*_JSON_LINES[:1], '.jsonl.xz', *_TABLES])}"
+        )
+    if not path.is_file():
+        raise InputError(f"{path} does not exist")
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        yield from datasets.load_dataset(_TABLES[path.suffix], data_files=str(path), split="train")
+    except datasets.exceptions.DatasetGenerationError as error:
+        raise InputError(f"{path} cannot be read: {error.__cause__ or error}") from error
+
+
+def _names_of(labels: Sequence[str | int], path: Path) -> tuple[str, ...]:
+    """Names in order of the numbers, or sorted."""
+    kinds = {type(label) for label in labels}
+    if len(kinds) > 1:
+        raise InputError(f"{path} mixes numbers and names as labels")
+    if kinds == {str}:
+        return tuple(sorted({str(label) for label in labels}))
+    numbers = {int(label) for label in labels}
+    if min(numbers) < 0:
+        raise InputError(f"{path} holds the label {min(numbers)}", "number the labels from 0")
+    return tuple(f"LABEL_{number}" for number in range(max(max(numbers) + 1, 2)))
+
+
+class TokenizedExamples:
+    """Examples as token ids, ready to be cut into batches.
+
+    Attributes:
+        labels: int64 [rows].
+        lengths: int64 [rows], real tokens.
+    """
+
+    def __init__(self, examples: Examples, tokenizer: Any, max_length: int) -> None:
+        self.labels = examples.labels
+        self._ids: list[npt.NDArray[np.int32]] = []
+        self._second: list[int] = []  # where the pair's tokens begin
+        for start in range(0, len(examples), 1000):
+            part = examples.texts[start : start + 1000]
+            texts = [row[0] for row in part]
+            pairs = [row[1] for row in part] if len(part[0]) == 2 else None
+            encoded = tokenizer(texts, pairs, truncation=True, max_length=max_length, return_token_type_ids=True)
+            for ids, types in zip(encoded["input_ids"], encoded["token_type_ids"], strict=True):
+                self._ids.append(np.asarray(ids, dtype=np.int32))
+                self._second.append(len(types) - sum(types))
+        self.lengths = np.array([len(ids) for ids in self._ids], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def batch(self, rows: npt.NDArray[np.int64]) -> Batch:
+        """These rows together."""
+        width = -(-int(self.lengths[rows].max()) // _WIDTH) * _WIDTH
+        ids = np.zeros((len(rows), width), dtype=np.int64)
+        mask, types = np.zeros_like(ids), np.zeros_like(ids)
+        for place, row in enumerate(rows):
+            length = int(self.lengths[row])
+            ids[place, :length] = self._ids[row]
+            mask[place, :length] = 1
+            types[place, self._second[row] : length] = 1
+        arrays = (ids, mask, types, self.labels[rows], rows)
+        return Batch(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays))
+
+    def in_order(self, batch_size: int) -> Iterator[Batch]:
+        """Every row once, the longest first."""
+        order = np.argsort(-self.lengths, kind="stable")
+        for start in range(0, len(order), batch_size):
+            yield self.batch(order[start : start + batch_size])
+
+
+class BatchPlan:
+    """Which rows each step of a phase takes: epochs in random order, rows of like lengths together.
+
+    The same for the same seed, whatever happened before: a resumed run sees the batches it would have seen.
+    """
+
+    def __init__(self, lengths: npt.NDArray[np.int64], batch_size: int, epochs: float, seed: int) -> None:
+        if len(lengths) < batch_size:
+            raise InputError(f"{len(lengths)} rows do not fill a batch of {batch_size}", "give a smaller batch size")
+        self._lengths, self._batch_size, self._seed = lengths, batch_size, seed
+        self._per_epoch = len(lengths) // batch_size
+        self._epoch, self._batches = -1, [np.zeros(0, dtype=np.int64)]
+        self.steps = max(1, round(self._per_epoch * epochs))
+
+    def rows(self, step: int) -> npt.NDArray[np.int64]:
+        """Row numbers of a step, 0 to `steps` - 1."""
+        epoch, place = divmod(step, self._per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._batches = epoch, self._plan(epoch)
+        return self._batches[place]
+
+    def _plan(self, epoch: int) -> list[npt.NDArray[np.int64]]:
+        random = np.random.default_rng((self._seed, epoch))
+        order = random.permutation(len(self._lengths))[: self._per_epoch * self._batch_size]
+        batches = []
+        for start in range(0, len(order), _POOL * self._batch_size):
+            pool = order[start : start + _POOL * self._batch_size]
+            pool = pool[np.argsort(self._lengths[pool], kind="stable")]
+            batches += np.split(pool, len(pool) // self._batch_size)
+        return [batches[place] for place in random.permutation(len(batches))]
+
+
+def hold_out(examples: Examples, fraction: float, seed: int) -> tuple[Examples, Examples]:
+    """Set rows aside at random, to evaluate on.
+
+    Returns:
+        The rest, and `fraction` of the rows, at least one.
+    """
+    order = np.random.default_rng(seed).permutation(len(examples))
+    cut = max(1, round(len(examples) * fraction))
+    return examples.take(np.sort(order[cut:])), examples.take(np.sort(order[:cut]))

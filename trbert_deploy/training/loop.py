@@ -1,0 +1,147 @@
+"""The loop that every phase runs in: steps, learning rate, metrics, and states to resume from."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from trbert_deploy.training.arguments import TrainingArguments
+from trbert_deploy.training.data import Batch, BatchPlan, TokenizedExamples
+from trbert_deploy.training.metrics import Metrics
+
+#: Called after every step with the steps done, the steps in all, and the latest averages.
+Progress = Callable[[int, int, dict[str, float]], None]
+
+
+class Phase(nn.Module):
+    """What one phase minimises: a module, so that accelerate can spread it over devices.
+
+    Attributes:
+        name: of the phase.
+    """
+
+    name: str
+
+    def forward(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch, and what to report: scalars, averaged over its rows.
+
+        Args:
+            batch: on the phase's device.
+            progress: fraction of the phase's steps that are done.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a phase trains, and how hard.
+
+    Attributes:
+        epochs: passes over the data, may be a fraction.
+        learning_rate: the peak.
+    """
+
+    epochs: float
+    learning_rate: float
+
+
+def run_phase(
+    accelerator: Accelerator,
+    phase: Phase,
+    schedule: Schedule,
+    examples: TokenizedExamples,
+    arguments: TrainingArguments,
+    state: Path,
+    metrics: Metrics,
+    progress: Progress,
+) -> None:
+    """Train a phase's parameters to the end of its schedule, from the last state in `state` where there is one.
+
+    A killed run that is started again gives the same weights as one that was not: order of rows and learning rate
+    follow from the step, and a state holds weights, optimizer and random generators.
+
+    Args:
+        accelerator: decides devices and mixed precision.
+        phase: parameters with ``requires_grad`` are trained.
+        schedule: of this phase.
+        examples: the training data; every device takes its share of a step's rows.
+        arguments: of the run.
+        state: folder of this phase's states; removed by the caller once the result is safe.
+        metrics: where lines go.
+        progress: see `Progress`.
+    """
+    processes = accelerator.num_processes
+    plan = BatchPlan(examples.lengths, arguments.batch_size * processes, schedule.epochs, arguments.seed)
+    trained = [parameter for parameter in phase.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [weight for weight in trained if weight.dim() > 1], "weight_decay": arguments.weight_decay},
+            {"params": [weight for weight in trained if weight.dim() <= 1], "weight_decay": 0.0},
+        ],
+        lr=schedule.learning_rate,
+        fused=True,
+    )
+    torch.manual_seed(arguments.seed + accelerator.process_index)
+    wrapped, optimizer = accelerator.prepare(phase, optimizer)
+    done = _resume(accelerator, state)
+    metrics.begin(phase.name, done)
+    wrapped.train()
+    while done < plan.steps:
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.learning_rate * _factor(done, plan.steps, arguments.warmup)
+        share = plan.rows(done)[accelerator.process_index :: processes]
+        loss, measures = wrapped(examples.batch(share).to(accelerator.device), done / plan.steps)
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(trained, arguments.max_gradient_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        done += 1
+        averages = {
+            name: float(value)
+            for name, value in accelerator.reduce({"loss": loss.detach(), **measures}, "mean").items()
+        }
+        metrics.add(done, averages, write=done % arguments.log_every == 0 or done == plan.steps)
+        progress(done, plan.steps, metrics.latest)
+        if done % arguments.save_every == 0 and done < plan.steps:
+            _save(accelerator, state, done)
+    accelerator.free_memory()
+
+
+def _factor(step: int, steps: int, warmup: float) -> float:
+    """Linear rise, linear fall. Source: `get_linear_schedule_with_warmup`, as upstream uses it."""
+    rising = warmup * steps
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    return max(0.0, (steps - step) / max(1.0, steps - rising))
+
+
+def _save(accelerator: Accelerator, state: Path, done: int) -> None:
+    """Write a state beside the last one, then let it take its place."""
+    partial, latest = state / "partial", state / f"step-{done}"
+    if accelerator.is_main_process:
+        shutil.rmtree(partial, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(partial))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        partial.rename(latest)
+        for old in state.glob("step-*"):
+            if old != latest:
+                shutil.rmtree(old)
+    accelerator.wait_for_everyone()
+
+
+def _resume(accelerator: Accelerator, state: Path) -> int:
+    """Load the latest state; how many steps it had done."""
+    states = {int(folder.name.removeprefix("step-")): folder for folder in state.glob("step-*")}
+    if not states:
+        return 0
+    done = max(states)
+    accelerator.load_state(str(states[done]))
+    return done

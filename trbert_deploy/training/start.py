@@ -1,0 +1,111 @@
+"""Where a training starts: a classifier as it comes, or a bare encoder with a new head; and new selectors."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from trbert_deploy.checkpoint import Checkpoint, is_encoder, load_checkpoint, load_encoder, load_tokenizer
+from trbert_deploy.errors import CheckpointError, InputError
+from trbert_deploy.model import TRBertConfig, TRBertForSequenceClassification, TRBertPreTrainedModel
+from trbert_deploy.tasks import SEQUENCE_CLASSIFICATION
+from trbert_deploy.training.data import Examples, read_examples
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training begins with.
+
+    Attributes:
+        model: a dense classifier.
+        tokenizer: a fast Hugging Face tokenizer.
+        examples: the labelled data, its labels being the model's.
+        bare: whether the head is new and has to be fine-tuned.
+    """
+
+    model: TRBertPreTrainedModel
+    tokenizer: Any
+    examples: Examples
+    bare: bool
+
+
+def load_start(source: str | Path, data: Path, *, labels: Sequence[str] | None, seed: int) -> Start:
+    """Read checkpoint and data, and see that they fit.
+
+    Args:
+        source: a sequence classifier or bare encoder, BERT or DistilBERT: a folder or a Hub id.
+        data: see `read_examples`.
+        labels: names of a bare encoder's classes to be, in order; by default what the data says.
+        seed: of a new head's weights.
+
+    Raises:
+        CheckpointError: the checkpoint is of another task, has no tokenizer, or cannot be read.
+        InputError: the data cannot be read, or has other labels than the classifier.
+    """
+    bare = is_encoder(source)
+    checkpoint: Checkpoint
+    if bare:
+        examples = read_examples(data, labels)
+        torch.manual_seed(seed)
+        checkpoint = load_encoder(source, examples.names)
+    else:
+        if labels:
+            raise InputError(f"{source} is a classifier and has names for its labels already", "leave --labels out")
+        checkpoint = load_checkpoint(source)
+        config = checkpoint.model.config
+        if checkpoint.model.task is not SEQUENCE_CLASSIFICATION:
+            raise CheckpointError(
+                f"{source} is a model for {checkpoint.model.task.name}; only sequence classification is trained",
+                "give a BertForSequenceClassification, a DistilBertForSequenceClassification or a bare encoder",
+            )
+        examples = read_examples(data, [str(config.id2label[number]) for number in range(config.num_labels)])
+    if len(set(examples.labels.tolist())) < 2:
+        raise InputError(f"{data} holds rows of one class only")
+    tokenizer = load_tokenizer(checkpoint.folder)
+    if tokenizer is None:
+        raise CheckpointError(
+            f"{source} has no tokenizer", "put tokenizer.json or vocab.txt beside the weights"
+        )
+    return Start(checkpoint.model.without_reduction(), tokenizer, examples, bare)
+
+
+def with_selectors(dense: TRBertPreTrainedModel, seed: int) -> TRBertPreTrainedModel:
+    """A TR-BERT with a dense model's weights, copied, and new selectors before upstream's layers.
+
+    Args:
+        dense: a sequence classifier.
+        seed: of the selectors' weights.
+
+    Raises:
+        CheckpointError: the encoder has a single layer, before which nothing can be dropped.
+    """
+    config = TRBertConfig(
+        backbone=dense.config.backbone.to_dict(), id2label=dense.config.id2label, label2id=dense.config.label2id
+    )
+    if not config.reduction_layers:
+        raise CheckpointError("an encoder of one layer has no place for a reduction")
+    torch.manual_seed(seed)
+    model = TRBertForSequenceClassification(config)
+    model.backbone = copy.deepcopy(dense.backbone)
+    model.head = copy.deepcopy(dense.head)
+    return model
+
+
+def set_dropout(model: TRBertPreTrainedModel, rate: float) -> None:
+    """Make every dropout of a model this one, in its configuration too."""
+    backbone = model.config.backbone
+    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+        if backbone.model_type == "bert":
+            setattr(backbone, name, rate)
+    for name in ("dropout", "attention_dropout", "seq_classif_dropout"):
+        if backbone.model_type == "distilbert":
+            setattr(backbone, name, rate)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = rate
