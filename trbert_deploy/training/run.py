@@ -91,6 +91,14 @@ def train(
         "eval_data": None if eval_data is None else str(eval_data),
         **asdict(arguments),
     }
+    start = load_start(source, data, labels=arguments.labels, seed=arguments.seed)
+    if eval_data is not None:
+        examples, held_out = start.examples, read_examples(eval_data, start.examples.names)
+    else:
+        examples, held_out = hold_out(start.examples, arguments.hold_out, arguments.seed)
+    fine_tune = start.bare if arguments.fine_tune is None else arguments.fine_tune
+    if start.bare and not fine_tune:
+        raise InputError(f"{source} is a bare encoder, it has to be fine-tuned", "leave --no-fine-tune out")
     out.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out / f".lock-{accelerator.process_index}", timeout=0)
     try:
@@ -99,18 +107,10 @@ def train(
         raise TRBertError(f"another process is training in {out}", "wait for it, or give another --out") from None
     with lock:
         _claim(out, config, accelerator)
-        start = load_start(source, data, labels=arguments.labels, seed=arguments.seed)
-        if eval_data is not None:
-            examples, held_out = start.examples, read_examples(eval_data, start.examples.names)
-        else:
-            examples, held_out = hold_out(start.examples, arguments.hold_out, arguments.seed)
         limit = min(arguments.max_length, start.model.config.backbone.max_position_embeddings)
         run = _Run(accelerator, arguments, out, start.tokenizer, report)
         run.rows = TokenizedExamples(examples, start.tokenizer, limit)
         held_out_rows = TokenizedExamples(held_out, start.tokenizer, limit)
-        fine_tune = start.bare if arguments.fine_tune is None else arguments.fine_tune
-        if start.bare and not fine_tune:
-            raise InputError(f"{source} is a bare encoder, it has to be fine-tuned", "leave --no-fine-tune out")
         teacher = run.teacher(start.model, fine_tune=fine_tune)
         models = [run.student(teacher, alpha) for alpha in sorted(set(alphas))]
         results = run.results(teacher, models, sorted(set(alphas)), held_out_rows, config)

@@ -1,0 +1,259 @@
+"""A training that can be understood: texts of filler words in which a marker word decides the label."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast
+
+from trbert_deploy.checkpoint import load_checkpoint, load_tokenizer
+from trbert_deploy.errors import InputError, TRBertError
+from trbert_deploy.training.arguments import TrainingArguments
+from trbert_deploy.training.metrics import read_metrics
+from trbert_deploy.training.run import train
+
+MARKERS = {"negative": "bad", "positive": "good"}
+FILLERS = [f"word{number}" for number in range(40)]
+CONFIG = BertConfig(
+    vocab_size=5 + len(MARKERS) + len(FILLERS),
+    hidden_size=32,
+    num_hidden_layers=4,
+    num_attention_heads=2,
+    intermediate_size=64,
+    max_position_embeddings=40,
+    initializer_range=0.05,
+    hidden_dropout_prob=0.0,
+    attention_probs_dropout_prob=0.0,
+)
+ARGUMENTS = TrainingArguments(
+    batch_size=32,
+    hold_out=0.1,
+    selector_epochs=2,
+    selector_learning_rate=1e-2,
+    joint_epochs=1,
+    joint_learning_rate=1e-4,
+    save_every=10,
+    log_every=5,
+)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory) -> Path:
+    """A BERT with random weights and a vocabulary of markers and fillers."""
+    folder = tmp_path_factory.mktemp("encoder")
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *MARKERS.values(), *FILLERS]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    BertModel(CONFIG).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def classifier(encoder, texts, tmp_path_factory) -> Path:
+    """transformers' own classifier, fitted to the texts without our trainer.
+
+    No token sees another in its layer 0, so at the first reduction [CLS] knows nothing yet: without the marker, the
+    answer is a guess.
+    """
+    torch.manual_seed(0)
+    model = BertForSequenceClassification(CONFIG).train()
+    blind = model.bert.encoder.layer[0].attention.output.dense.requires_grad_(False)
+    torch.nn.init.zeros_(blind.weight)
+    rows = [json.loads(line) for line in texts.read_text(encoding="utf-8").splitlines()]
+    encoded = load_tokenizer(encoder)([row["text"] for row in rows], padding=True, return_tensors="pt")
+    labels = torch.tensor([sorted(MARKERS).index(row["label"]) for row in rows])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    for step in range(150):
+        batch = torch.arange(step * 64, (step + 1) * 64) % len(rows)
+        model(**{name: tensor[batch] for name, tensor in encoded.items()}, labels=labels[batch]).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    folder = tmp_path_factory.mktemp("classifier")
+    model.config.id2label = dict(enumerate(sorted(MARKERS)))
+    model.save_pretrained(folder)
+    load_tokenizer(encoder).save_pretrained(folder)
+    return folder
+
+
+def write_texts(file: Path, rows: int) -> Path:
+    chance = random.Random(0)
+    with file.open("w", encoding="utf-8") as lines:
+        for _ in range(rows):
+            label = chance.choice(sorted(MARKERS))
+            words = chance.choices(FILLERS, k=chance.randint(12, 30))
+            words[chance.randrange(len(words))] = MARKERS[label]
+            lines.write(json.dumps({"text": " ".join(words), "label": label}) + "\n")
+    return file
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory) -> Path:
+    return write_texts(tmp_path_factory.mktemp("texts") / "texts.jsonl", 2000)
+
+
+@pytest.fixture(scope="module")
+def trained(classifier, texts, tmp_path_factory):
+    """Two prices of tokens: none at all, and a fair one."""
+    out = tmp_path_factory.mktemp("trained") / "run"
+    return out, train(classifier, texts, out, ARGUMENTS, alphas=[1.0, 0.0], device="cpu")
+
+
+def test_selectors_learn_to_keep_markers_and_to_drop_the_rest(trained, texts):
+    """Of two markers one is enough: where it is missing, it was the other."""
+    out, _ = trained
+    model = load_checkpoint(out / "alpha-1" / "model").model
+    tokenizer = load_tokenizer(out / "alpha-1" / "model")
+    number, kept_number = Counter(), Counter()
+    for line in texts.read_text(encoding="utf-8").splitlines()[:300]:
+        ids = tokenizer(json.loads(line)["text"])["input_ids"]
+        words = tokenizer.convert_ids_to_tokens(ids)
+        kept = model(torch.tensor([ids])).keep_masks[0][0].tolist()
+        kinds = [word if word in MARKERS.values() else "filler" for word in words[1:-1]]
+        number.update(kinds)
+        kept_number.update(kind for kind, stays in zip(kinds, kept[1:-1], strict=True) if stays)
+    share = {kind: kept_number[kind] / number[kind] for kind in number}
+    assert number["good"] + number["bad"] == 300
+    assert max(share["good"], share["bad"]) > 0.97
+    assert share["filler"] < 0.02
+
+
+def test_accuracy_is_kept_and_operations_are_saved(trained):
+    _, results = trained
+    free, priced = results.models
+    assert (free.alpha, priced.alpha) == (0.0, 1.0)
+    assert results.rows == 200
+    assert results.teacher_accuracy > 98
+    assert results.teacher_accuracy - priced.accuracy <= 1
+    assert priced.flops_ratio > 2.5
+    assert priced.kept[0] < 0.1
+    assert sum(priced.kept) <= sum(free.kept)
+
+
+def test_the_run_folder_holds_what_the_docstring_says(trained):
+    out, results = trained
+    assert sorted(path.name for path in out.iterdir() if path.name[0] != ".") == [
+        "alpha-0", "alpha-1", "arguments.json", "results.json", "results.md", "teacher",
+        "teacher_logits.npy", "trade_off.png",
+    ]  # fmt: skip
+    for folder in ("alpha-0", "alpha-1"):
+        assert sorted(path.name for path in (out / folder).iterdir()) == [
+            "metrics.jsonl", "model", "run.png", "selectors",
+        ]  # fmt: skip
+    report = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert report["command"] == "train"
+    assert report["config"]["joint_epochs"] == 1
+    assert report["results"]["models"][1]["accuracy"] == results.models[1].accuracy
+    assert (out / "results.md").read_text(encoding="utf-8").count("\n| alpha") == 2
+    for picture in out.rglob("*.png"):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    phases = {line["phase"] for line in read_metrics(out / "alpha-1" / "metrics.jsonl")}
+    assert phases == {"selectors", "joint"}
+    assert {"reward", "kept_1", "kept_2", "accuracy", "loss"} <= set(read_metrics(out / "alpha-1/metrics.jsonl")[0])
+
+
+def test_the_teachers_answers_are_its_own(trained, texts):
+    out, _ = trained
+    teacher = load_checkpoint(out / "teacher").model
+    assert teacher.num_stages == 1
+    logits = np.load(out / "teacher_logits.npy")
+    assert logits.shape == (1800, 2)
+    assert np.isin(logits.argmax(-1), [0, 1]).all()
+    assert logits.dtype == np.float32
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(("phase", "step"), [("fine-tuning", 11), ("selectors", 12), ("joint", 13)])
+def test_a_killed_run_goes_on_to_the_same_weights(phase, step, encoder, tmp_path):
+    """Dropout and sampling are at work, so the random generators have to be restored too."""
+    data = write_texts(tmp_path / "few.jsonl", 270)
+    short = {"fine_tune_epochs": 1.0, "selector_epochs": 1.0, "joint_epochs": 1.0, "samples": 2}
+    arguments = TrainingArguments(dropout=0.1, batch_size=16, save_every=6, **short)
+    run = {"alphas": [0.5], "device": "cpu"}
+
+    def kill(name: str, done: int, steps: int, latest: dict[str, float]) -> None:
+        if name.endswith(phase) and done == step:
+            raise KilledError
+
+    train(encoder, data, tmp_path / "whole", arguments, **run)
+    with pytest.raises(KilledError):
+        train(encoder, data, tmp_path / "killed", arguments, **run, report=kill)
+    assert not (tmp_path / "killed" / "alpha-0.5" / "model").exists()
+    train(encoder, data, tmp_path / "killed", arguments, **run)
+    for part in ("teacher", "alpha-0.5/selectors", "alpha-0.5/model"):
+        whole = load_checkpoint(tmp_path / "whole" / part).model.state_dict()
+        resumed = load_checkpoint(tmp_path / "killed" / part).model.state_dict()
+        assert whole.keys() == resumed.keys()
+        for name, tensor in whole.items():
+            assert torch.equal(tensor, resumed[name]), (part, name)
+    for metrics in ("metrics.jsonl", "alpha-0.5/metrics.jsonl"):
+        whole_lines, resumed_lines = (read_metrics(tmp_path / run / metrics) for run in ("whole", "killed"))
+        assert [line["step"] for line in whole_lines] == [line["step"] for line in resumed_lines]
+
+
+def test_a_run_goes_on_under_the_same_arguments_only(trained, classifier, texts):
+    out, _ = trained
+    other = TrainingArguments(**{**vars(ARGUMENTS), "joint_epochs": 2})
+    with pytest.raises(InputError, match="joint_epochs was 1, now 2"):
+        train(classifier, texts, out, other, alphas=[1.0])
+
+
+def test_a_finished_run_is_not_trained_again(trained, classifier, texts):
+    out, results = trained
+    phases = []
+    again = train(
+        classifier, texts, out, ARGUMENTS, alphas=[1.0], device="cpu", report=lambda name, *_: phases.append(name)
+    )
+    assert set(phases) == {"evaluating: teacher", "evaluating: alpha 1"}
+    assert again.models[0] == results.models[1]
+
+
+def test_a_folder_of_something_else_is_left_alone(encoder, texts, tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious", encoding="utf-8")
+    with pytest.raises(InputError, match="holds no training run"):
+        train(encoder, texts, tmp_path, ARGUMENTS)
+
+
+def test_nothing_is_written_for_data_that_cannot_be_read(encoder, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(TRBertError, match="does not exist"):
+        train(encoder, tmp_path / "none.jsonl", out, ARGUMENTS)
+    assert not out.exists()
+
+
+def test_the_command_trains_and_names_the_next_one(cli, encoder, tmp_path):
+    data = write_texts(tmp_path / "few.jsonl", 100)
+    result = cli(
+        "train", encoder, "--data", data, "--out", tmp_path / "run", "--alphas", "0.5,2", "--device", "cpu", "--json",
+        "--fine-tune-epochs", 1, "--joint-epochs", 1, "--batch-size", 16, "--samples", 2,
+        "--labels", "negative,positive",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert [model["alpha"] for model in report["results"]["models"]] == [0.5, 2.0]
+    model = tmp_path / "run" / "alpha-0.5" / "model"
+    assert result.stderr.splitlines()[-1] == f"next: trbert-deploy export {model} --out bundle --with-dense"
+    assert load_checkpoint(model).model.config.id2label == {0: "negative", 1: "positive"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"samples": 1}, "samples must be at least 2"),
+        ({"joint_epochs": 0}, "joint_epochs must be greater than 0"),
+        ({"warmup": 1.5}, "warmup must lie between 0 and 1"),
+        ({"precision": "int8"}, "one of no, bf16, fp16"),
+    ],
+)
+def test_arguments_that_mean_nothing_are_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        TrainingArguments(**arguments)
