@@ -15,7 +15,7 @@ from torch import nn
 
 Kept = tuple[tuple[int, ...], ...]  # for each reduction the original positions that go on
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"a b c d e f g h good bad film plot dull great".split()]
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh", "good", "bad", "film", "plot", "dull", "great"]
 
 
 def subsets(positions: Sequence[int]) -> Iterator[tuple[int, ...]]:

@@ -35,9 +35,9 @@ def test_the_anchor_lies_behind_every_reduction_and_before_the_end(depth):
 def pair(request, tmp_path_factory):
     """A transformers classifier and ours of the same weights, with selectors."""
     kind, layers = request.param
-    name = {"bert": "num_hidden_layers", "distilbert": "n_layers"}[kind]
+    depth = {{"bert": "num_hidden_layers", "distilbert": "n_layers"}[kind]: layers}
     config = transformers.AutoConfig.for_model(
-        kind, vocab_size=60, max_position_embeddings=32, num_labels=3, initializer_range=0.3, **{name: layers}, **SIZES[kind]
+        kind, vocab_size=60, max_position_embeddings=32, num_labels=3, initializer_range=0.3, **depth, **SIZES[kind]
     )
     torch.manual_seed(0)
     theirs = transformers.AutoModelForSequenceClassification.from_config(config).eval()

@@ -168,11 +168,12 @@ def test_steps_are_those_of_a_plain_loop_with_transformers_schedule(tiny_model, 
         ours, examples, tmp_path, warmup=0.0, weight_decay=0.3, max_gradient_norm=max_norm, save_every=99
     )
     theirs = phase_of("fine-tuning", tiny_model, dropout=0.0)
-    decayed = [name for name, _ in theirs.named_parameters() if name.endswith("weight") and "LayerNorm" not in name]
+    named = dict(theirs.named_parameters())
+    decayed = {name for name in named if name.endswith("weight") and "LayerNorm" not in name}
     optimizer = torch.optim.AdamW(
         [
-            {"params": [weight for name, weight in theirs.named_parameters() if name in decayed], "weight_decay": 0.3},
-            {"params": [weight for name, weight in theirs.named_parameters() if name not in decayed], "weight_decay": 0},
+            {"params": [weight for name, weight in named.items() if name in decayed], "weight_decay": 0.3},
+            {"params": [weight for name, weight in named.items() if name not in decayed], "weight_decay": 0.0},
         ],
         lr=1e-3,
     )

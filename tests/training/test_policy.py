@@ -214,12 +214,10 @@ def test_measures_are_means_over_samples(model, rows, batch_of, tensors_of):
         model.requires_grad_(True)
     reductions = len(model.selectors)
     assert set(measures) == {"reward", "accuracy", *(f"kept_{number + 1}" for number in range(reductions))}
-    right = [[int(logits.argmax()) == label for logits in row] for row, label in zip(rollout.logits, LABELS, strict=True)]
+    answers = [(logits, label) for row, label in zip(rollout.logits, LABELS, strict=True) for logits in row]
+    right = [int(logits.argmax()) == label for logits, label in answers]
     assert measures["accuracy"].item() == pytest.approx(np.mean(right))
-    losses = [
-        [-torch.log_softmax(logits, -1)[label].item() for logits in row]
-        for row, label in zip(rollout.logits, LABELS, strict=True)
-    ]
+    losses = [-torch.log_softmax(logits, -1)[label].item() for logits, label in answers]
     kept = rollout.kept.detach().numpy()
     assert measures["reward"].item() == pytest.approx(-np.mean(losses) - ALPHA * kept.mean(), rel=1e-5)
     for number in range(reductions):

@@ -71,7 +71,7 @@ def export(
     if not checkpoint.has_selectors:
         note(
             "note: this checkpoint has no selectors, so its bundle is an ordinary dense model and saves nothing. "
-            "Selectors are learned by training; `trbert-deploy train` is not part of this release yet."
+            f"Selectors are learned: trbert-deploy train {shlex.quote(model)} --data FILE --out RUN"
         )
     export_bundle(
         checkpoint,
