@@ -159,6 +159,7 @@ class TokenizedExamples:
 
     def __init__(self, examples: Examples, tokenizer: Any, max_length: int) -> None:
         self.labels = examples.labels
+        self._max_length = max_length
         self._ids: list[npt.NDArray[np.int32]] = []
         self._second: list[int] = []  # where the pair's tokens begin
         for start in range(0, len(examples), 1000):
@@ -176,7 +177,7 @@ class TokenizedExamples:
 
     def batch(self, rows: npt.NDArray[np.int64]) -> Batch:
         """These rows together."""
-        width = -(-int(self.lengths[rows].max()) // _WIDTH) * _WIDTH
+        width = min(-(-int(self.lengths[rows].max()) // _WIDTH) * _WIDTH, self._max_length)
         ids = np.zeros((len(rows), width), dtype=np.int64)
         mask, types = np.zeros_like(ids), np.zeros_like(ids)
         for place, row in enumerate(rows):

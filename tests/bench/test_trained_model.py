@@ -1,0 +1,261 @@
+"""benchmarks/trained_model.py: its rankings, its equal costs, and a whole run on toy checkpoints."""
+
+import importlib.util
+import json
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+from trbert_deploy.bundle import open_bundle
+from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
+from trbert_deploy.engine import load
+from trbert_deploy.errors import CheckpointError, InputError
+from trbert_deploy.export import exporter
+from trbert_deploy.export.check import CheckResult
+from trbert_deploy.flops import RowTokens, exact_flops
+from trbert_deploy.runtimes.onnxrt import share_threads
+from trbert_deploy.selection import budget
+from trbert_deploy.training.data import Examples, TokenizedExamples
+from trbert_deploy.training.evaluation import evaluate
+from trbert_deploy.training.start import with_selectors
+
+WORDS = [f"word{number}" for number in range(30)]
+CONFIG = BertConfig(
+    vocab_size=5 + len(WORDS), hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=64,
+    max_position_embeddings=48, initializer_range=0.3,
+)  # fmt: skip
+ROWS = 24
+
+
+@pytest.fixture(scope="module")
+def script():
+    file = Path(__file__).parents[2] / "benchmarks" / "trained_model.py"
+    spec = importlib.util.spec_from_file_location("trained_model", file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["trained_model"] = module  # its dataclasses look it up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    vocabulary = tmp_path_factory.mktemp("vocabulary") / "vocab.txt"
+    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]), encoding="utf-8")
+    return BertTokenizerFast(vocab=str(vocabulary))
+
+
+@pytest.fixture(scope="module")
+def run(tokenizer, tmp_path_factory):
+    """A teacher, a model that shares its weights, and rows, as a training leaves them."""
+    folder = tmp_path_factory.mktemp("run")
+    torch.manual_seed(0)
+    BertForSequenceClassification(CONFIG).save_pretrained(folder / "plain")
+    teacher = load_checkpoint(folder / "plain").model
+    model = with_selectors(teacher, seed=0)
+    for selector in model.selectors:
+        torch.nn.init.normal_(selector.dense.weight)
+        torch.nn.init.normal_(selector.score.weight)
+    for name, saved in (("teacher", teacher), ("model", model)):
+        save_checkpoint(saved, folder / name)
+        tokenizer.save_pretrained(folder / name)
+    chance = random.Random(0)
+    with (folder / "rows.jsonl").open("w", encoding="utf-8") as lines:
+        for _ in range(ROWS + 5):
+            text = " ".join(chance.choices(WORDS, k=chance.randint(3, 60)))
+            lines.write(json.dumps({"text": text, "label": chance.randint(0, 1)}) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokenize(tokenizer):
+    chance = random.Random(1)
+    texts = [(" ".join(chance.choices(WORDS, k=length)),) for length in (1, 2, 5, 9, 17, 30, 45, 60)]
+    labels = np.arange(len(texts)) % 2
+    return lambda limit=48: TokenizedExamples(Examples(texts, labels, ("no", "yes")), tokenizer, limit)
+
+
+@pytest.mark.parametrize("backbone", ["bert", "distilbert"])
+def test_attention_received_is_what_transformers_gives_out(script, backbone, tiny_model, random_rows, batch_of):
+    """At the second reduction the tokens that are left attend to each other only."""
+    model = tiny_model(backbone=backbone, layers=6)
+    lengths = [11, 23, 2, 40]
+    inputs = {name: torch.from_numpy(a) for name, a in batch_of(random_rows(model, lengths), width=48).items()}
+    plain = AutoModel.from_config(model.config.backbone, attn_implementation="eager").eval()
+    plain.load_state_dict(model.backbone.state_dict(), strict=False)  # but for the pooler
+    known = {name: tensor for name, tensor in inputs.items() if backbone == "bert" or name != "token_type_ids"}
+    with torch.inference_mode():
+        attentions = plain(**known, output_attentions=True).attentions
+        ranked = script.by_attention(model, [1, 3])
+        everything = ranked(**inputs, keep=[1.0, 1.0])
+        reduced = ranked(**inputs, keep=[0.5, 0.2])
+        dense = model.without_reduction()(**inputs)
+    whole = everything.decisions
+    torch.testing.assert_close(everything.outputs, dense.outputs)
+    for reduction, layer in enumerate((0, 2)):
+        for row, length in enumerate(lengths):
+            wanted = attentions[layer][row, :, :length, :length].sum((0, 1))
+            torch.testing.assert_close(whole[reduction].logits[row, :length], wanted, rtol=1e-4, atol=1e-5)
+            assert float(wanted.sum()) == pytest.approx(length * model.config.backbone.num_attention_heads, rel=1e-4)
+    for row, length in enumerate(lengths):
+        kept = reduced.keep_masks[0][row].nonzero().flatten().tolist()
+        scores = whole[0].logits[row, :length].tolist()
+        others = sorted(range(1, length), key=lambda position: -scores[position])
+        assert kept == sorted([0, *others[: -(-length // 2) - 1]])
+        left = reduced.decisions[1].logits[row, : len(kept)]
+        assert float(left.sum()) == pytest.approx(len(kept) * model.config.backbone.num_attention_heads, rel=1e-4)
+
+
+def test_rivals_keep_exactly_the_budget_and_share_the_weights(script, run, tokenize):
+    model, rows = load_checkpoint(run / "model").model, tokenize()
+    before = model.config.to_dict()
+    wanted = np.stack([budget(rows.lengths, 0.4), budget(rows.lengths, 0.15)], axis=1)
+    answers = []
+    for make in (
+        lambda: script.by_attention(model, [1, 2]),
+        lambda: script.at_random(model, [1, 2], seed=0),
+        lambda: script.at_random(model, [1, 2], seed=0),
+        lambda: script.at_random(model, [1, 2], seed=1),
+    ):
+        rival = make()
+        assert rival.backbone is model.backbone
+        assert rival.head is model.head
+        evaluation = evaluate(rival, rows, keep=[0.4, 0.15])
+        assert np.array_equal(evaluation.kept, wanted)
+        answers.append(evaluation.logits)
+    assert model.config.to_dict() == before
+    assert np.array_equal(answers[1], answers[2])
+    assert not np.allclose(answers[1], answers[3])
+    assert not np.allclose(answers[0], answers[1])
+
+
+def test_random_rankings_favour_no_place(script, tiny_model):
+    """Each of the 39 tokens beside [CLS] is kept as often as any other, at both reductions."""
+    rival = script.at_random(tiny_model(), [1, 2], seed=0)
+    ids = torch.zeros(500, 40, dtype=torch.long)
+    with torch.inference_mode():
+        masks = rival(ids, keep=[0.5, 0.25]).keep_masks
+    first = masks[0][:, 1:].float()
+    second = torch.zeros(500, 40).masked_scatter(masks[0] > 0, masks[1][masks[1] >= 0].float())[:, 1:]
+    for kept, share in ((first, 19 / 39), (second, 9 / 39)):
+        assert kept.sum(1).unique().tolist() == [round(share * 39)]
+        assert (kept.mean(0) - share).abs().max() < 0.1
+
+
+def test_texts_are_cut_to_the_first_length_that_costs_no_less(script, run, tokenize):
+    teacher, rows = load_checkpoint(run / "teacher").model, tokenize()
+    whole = evaluate(teacher, rows)
+
+    def cost(length):
+        return evaluate(teacher, tokenize(length)).flops
+
+    for share in (0.2, 0.5, 0.9):
+        length = script.equal_cost_length(whole.shape, rows.lengths, share * whole.flops)
+        assert cost(length - 1) < share * whole.flops <= cost(length)
+    assert script.equal_cost_length(whole.shape, rows.lengths, cost(20)) == 20
+    assert script.equal_cost_length(whole.shape, rows.lengths, whole.flops) == 48
+    assert script.equal_cost_length(whole.shape, rows.lengths, 2 * whole.flops) == 48
+    assert script.equal_cost_length(whole.shape, rows.lengths, 1.0) == 3
+    one_row = np.array([25])
+    assert script.equal_cost_length(whole.shape, one_row, exact_flops(whole.shape, RowTokens(12))) == 12
+
+
+def test_standard_error_is_of_paired_rows(script, run, tokenize):
+    evaluation = evaluate(load_checkpoint(run / "teacher").model, tokenize())
+    right, labels = np.eye(2)[evaluation.labels], evaluation.labels
+    wrong = right.copy()
+    wrong[:2] = 1 - right[:2]
+
+    def line(logits):
+        return script.Line("", [script.Evaluation(logits, evaluation.kept, labels, evaluation.lengths, None)], [])
+
+    difference = line(wrong).minus(line(right))
+    paired = np.array([-100.0, -100.0, 0, 0, 0, 0, 0, 0])
+    assert difference.points == -25
+    assert difference.standard_error == pytest.approx(np.sqrt(paired.var(ddof=1) / 8))
+    assert line(wrong).minus(line(wrong)) == script.Difference(0, 0)
+
+
+def test_a_whole_run_yields_every_line(script, run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(script, "SAMPLE", 6)
+    bundles = []
+    export_bundle = script.export_bundle
+
+    def exporting(checkpoint, folder, **options):
+        bundles.append(export_bundle(checkpoint, folder, **options))
+        if options["keep"]:
+            other = script.with_budget(bundles[-1], [0.7, 0.3])
+            inputs = {"input_ids": np.full((2, 20), 7)}
+            with load(other) as engine:
+                selection = engine.run(**inputs, return_selection=True).selection
+            assert [[len(kept) for kept in rows] for rows in selection] == [[14, 14], [6, 6]]
+            assert open_bundle(folder).manifest.selection.keep == pytest.approx(options["keep"], abs=1e-6)
+        return bundles[-1]
+
+    monkeypatch.setattr(script, "export_bundle", exporting)
+    monkeypatch.setattr(exporter, "check_bundle", lambda *given: CheckResult(0))  # slow, and tested elsewhere
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)  # it would stay so for the tests that follow
+    arguments = {
+        "teacher": run / "teacher", "model": run / "model", "data": run / "rows.jsonl", "threads": share_threads(None),
+        "limit": ROWS, "json": tmp_path / "out.json", "markdown": tmp_path / "out.md",
+    }  # fmt: skip
+    given = [text for name, value in arguments.items() for text in (f"--{name}", str(value))]
+    monkeypatch.setattr(sys, "argv", ["trained_model.py", *given])
+    script.main()
+
+    text = (tmp_path / "out.md").read_text(encoding="utf-8")
+    captured = capsys.readouterr()
+    assert captured.out == text
+    assert f"dense teacher: answering {ROWS} rows" in captured.err
+    document = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert document["config"]["model"] == str(run / "model")
+    assert document["config"]["rows"] == ROWS
+    results = {result["name"]: result for result in document["results"]}
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line[:1] == "|"]
+    assert [line[0] for line in cells[2:]] == list(results)
+    assert {len(line) for line in cells} == {8}
+
+    names = list(results)
+    teacher, policy, *budgets, own = (results[name] for name in names[: 2 + len(script.BUDGETS) + 1])
+    assert names[:3] == ["dense teacher", "TR-BERT, policy", "TR-BERT, budget 0.5, 0.25"]
+    cut, rivals = results[names[-5]], [results[name] for name in names[-4:]]
+    assert names[-4:] == [
+        f"{owner}'s weights, policy's means, ranked by {ranking}"
+        for owner in ("TR-BERT", "teacher")
+        for ranking in ("attention", "chance")
+    ]
+    assert teacher["flops_ratio"] == 1
+    assert policy["flops_ratio"] > 1
+    assert cut["name"].startswith("dense teacher, texts cut to ")
+    assert 0.9 * policy["flops_ratio"] < cut["flops_ratio"] <= policy["flops_ratio"]
+    for result in (own, *rivals):
+        assert result["kept_fractions"] == own["kept_fractions"]
+    for keep, result in zip(script.BUDGETS, budgets, strict=True):
+        assert all(kept >= wanted for kept, wanted in zip(result["kept_fractions"], keep, strict=True))
+    assert [len(result["accuracies"]) for result in rivals] == [1, 3, 1, 3]
+    for result in results.values():
+        difference = result["accuracy"] - teacher["accuracy"]
+        assert result["to_teacher"]["points"] == pytest.approx(difference, abs=1e-9)
+    for result in (teacher, policy, *budgets, own, cut):
+        one, many = result["wall_clock"]
+        assert (one["batch_size"], many["batch_size"]) == (1, 32)
+        assert len(one["latency"]["samples_ms"]) == 6
+        medians = [np.median(timed["wall_clock"][0]["latency"]["samples_ms"]) for timed in (teacher, result)]
+        assert one["speed_up"]["of_medians"] == pytest.approx(medians[0] / medians[1])
+    assert not any(result["wall_clock"] for result in rivals)
+    assert all(line[-2:] == ["", ""] for line in cells[-4:])
+    assert len(bundles) == 3
+
+
+def test_what_cannot_be_compared_is_refused(script, run, tiny_model, tmp_path):
+    with pytest.raises(CheckpointError, match="is no teacher"):
+        script.load_models(run / "model", run / "model")
+    with pytest.raises(InputError, match="0 reductions"):
+        script.load_models(run / "teacher", run / "teacher")
+    tiny_model(reduction_layers=[0, 2]).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="before its first layer"):
+        script.load_models(run / "teacher", tmp_path)
