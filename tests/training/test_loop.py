@@ -132,6 +132,7 @@ def test_a_kill_while_a_state_is_written_falls_back_to_the_one_before(tiny_model
         if len(saved) == 2:
             for file in tmp_path.glob("killed/state/partial/*"):
                 file.write_bytes(file.read_bytes()[:10])
+            (tmp_path / "killed/state/partial/stale").touch()
             raise KilledError
 
     monkeypatch.setattr(Accelerator, "save_state", cut_short)
@@ -139,6 +140,8 @@ def test_a_kill_while_a_state_is_written_falls_back_to_the_one_before(tiny_model
         train(phase_of("joint", tiny_model), examples, tmp_path / "killed")
     told = train(resumed, examples, tmp_path / "killed")
     assert told[0][0] == 6
+    assert [path.name for path in (tmp_path / "killed/state").iterdir()] == ["step-10"]
+    assert not [*tmp_path.glob("killed/state/*/stale")]
     assert_same_weights(resumed, whole)
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from trbert_deploy.training.data import Batch
-from trbert_deploy.training.phases import Joint, Selectors
+from trbert_deploy.training.importance import token_importance
+from trbert_deploy.training.phases import FineTuning, Joint, Selectors
 from trbert_deploy.training.policy import policy_loss, reward
 from trbert_deploy.training.rollout import roll_out
 
@@ -118,7 +119,7 @@ def expected_gradient(every_selection, samples, losses_of, *, distils):
     }
 
 
-def estimates(model, loss_of, times=40):
+def estimates(model, loss_of, times=25):
     """Independent estimates [times, parameters] of the gradient, and the parameters' names."""
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     rows = []
@@ -144,8 +145,8 @@ def test_policy_gradient_is_that_of_the_expected_reward_on_average(
     model, every_selection, rows, batch_of, tensors_of, samples
 ):
     torch.manual_seed(1)
-    inputs = repeated(rows, batch_of, tensors_of, 200)
-    labels = torch.tensor(LABELS).repeat(200)
+    inputs = repeated(rows, batch_of, tensors_of, 150)
+    labels = torch.tensor(LABELS).repeat(150)
 
     def loss_of():
         rollout = roll_out(model, inputs, samples)
@@ -166,7 +167,7 @@ def test_selector_training_follows_the_expected_reward_and_touches_nothing_else(
     model, every_selection, rows, batch_of, tensors_of
 ):
     torch.manual_seed(2)
-    batch = as_batch(repeated(rows, batch_of, tensors_of, 200))
+    batch = as_batch(repeated(rows, batch_of, tensors_of, 150))
     try:
         phase = Selectors(model, samples=3, alpha=ALPHA, imitation=0.5).train()
         drawn, names = estimates(model, lambda: phase(batch, progress=0.5)[0])
@@ -184,7 +185,7 @@ def test_joint_training_follows_distillation_and_expected_reward(
     model, every_selection, rows, batch_of, tensors_of
 ):
     torch.manual_seed(3)
-    batch = as_batch(repeated(rows, batch_of, tensors_of, 200))
+    batch = as_batch(repeated(rows, batch_of, tensors_of, 150))
     teacher = torch.tensor([[0.5, -1.0, 2.0], [1.0, 0.0, -1.0]])
     phase = Joint(model, teacher, samples=3, alpha=ALPHA, temperature=2.0)
 
@@ -222,3 +223,38 @@ def test_measures_are_means_over_samples(model, rows, batch_of, tensors_of):
     assert measures["reward"].item() == pytest.approx(-np.mean(losses) - ALPHA * kept.mean(), rel=1e-5)
     for number in range(reductions):
         assert measures[f"kept_{number + 1}"].item() == pytest.approx(kept[..., number].mean(), rel=1e-6)
+
+
+def test_the_first_part_of_selector_training_imitates_importance_and_the_rest_does_not(
+    model, rows, batch_of, tensors_of
+):
+    batch = as_batch(repeated(rows, batch_of, tensors_of, 2))
+    importance = token_importance(model, batch.inputs, batch.labels)
+    phase = Selectors(model, samples=3, alpha=ALPHA, imitation=0.25).train()
+    try:
+        assert not model.training  # its dropout would be noise in the reward
+        for progress, guide in ((0.0, importance), (0.24, importance), (0.25, None), (0.9, None)):
+            torch.manual_seed(5)
+            loss, measures = phase(batch, progress)
+            torch.manual_seed(5)
+            rollout = roll_out(model, batch.inputs, 3, guide)
+            assert measures["kept_1"].item() == pytest.approx(rollout.kept[..., 0].mean().item(), rel=1e-6)
+            losses = -torch.log_softmax(rollout.logits, -1)[torch.arange(4), :, batch.labels]
+            wanted = policy_loss(reward(losses, rollout.kept, ALPHA), rollout.log_probability)
+            assert loss.item() == pytest.approx(wanted.item(), rel=1e-4)
+    finally:
+        model.requires_grad_(True)
+
+
+def test_fine_tuning_is_the_cross_entropy_of_the_dense_model(model, every_selection, rows, batch_of, tensors_of):
+    batch = as_batch(repeated(rows, batch_of, tensors_of, 1))
+    loss, measures = FineTuning(model.without_reduction())(batch, progress=0.0)
+    slow, _ = every_selection
+    answers = []
+    for row, length in zip(rows, LENGTHS, strict=True):
+        everything = (tuple(range(length)),) * len(model.selectors)
+        answers.append(slow.answer(row, everything)[0].detach())
+    losses = [-torch.log_softmax(logits, -1)[label].item() for logits, label in zip(answers, LABELS, strict=True)]
+    assert loss.item() == pytest.approx(np.mean(losses), rel=1e-4)
+    right = [int(logits.argmax()) == label for logits, label in zip(answers, LABELS, strict=True)]
+    assert measures["accuracy"].item() == pytest.approx(np.mean(right))
