@@ -280,7 +280,7 @@ def test_training_is_told_how_far_it_is(examples, tmp_path):
     plan = BatchPlan(examples.lengths, 4, 3.0, 7)
     assert [rows for _, rows in phase.seen] == [tuple(plan.rows(step).tolist()) for step in range(STEPS)]
     lines = read_metrics(tmp_path / "metrics.jsonl")
-    assert [line["step"] for line in lines] == [4, 8, 12, 15]
+    assert [line["step"] for line in lines] == [4, 5, 8, 10, 12, 15]  # and with every state, at 5 and 10
     assert all(line["phase"] == "watched" and line["rows"] == 4 for line in lines)
     assert told[0][2]["rows"] == 4  # there is something to show from the first step on
 

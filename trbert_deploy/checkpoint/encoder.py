@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from trbert_deploy.checkpoint.foreign import ENCODER_CLASSES, PLAIN_CLASSES, foreign_config, foreign_weights
-from trbert_deploy.checkpoint.load import Checkpoint, architecture_of, folder_of, read_config
+from trbert_deploy.checkpoint.foreign import ENCODER_CLASSES, PLAIN_CLASSES, foreign_weights
+from trbert_deploy.checkpoint.load import Checkpoint, architecture_of, empty_model, folder_of, read_config
 from trbert_deploy.checkpoint.weights import load_weights, read_weights
 from trbert_deploy.errors import CheckpointError
-from trbert_deploy.model import TRBertForSequenceClassification
 
 #: Heads of pretraining, which a classifier has no use for.
 _PRETRAINING_HEADS = ("cls.", "vocab_transform.", "vocab_layer_norm.", "vocab_projector.")
@@ -42,15 +41,14 @@ def load_encoder(source: str | Path, labels: Sequence[str]) -> Checkpoint:
     if name not in ENCODER_CLASSES:
         raise CheckpointError(f"{folder} is no bare encoder: its config.json names {name or 'no class'}")
     backbone = ENCODER_CLASSES[name]
-    prefix = {"bert": "Bert", "distilbert": "DistilBert"}[backbone]
-    foreign = PLAIN_CLASSES[f"{prefix}ForSequenceClassification"]
+    classifier = {"bert": "Bert", "distilbert": "DistilBert"}[backbone] + "ForSequenceClassification"
     named = {"id2label": dict(enumerate(labels)), "label2id": {label: number for number, label in enumerate(labels)}}
-    model = TRBertForSequenceClassification(foreign_config(raw | named, foreign))
+    model = empty_model(raw | named, classifier, folder)
     weights = {
         key if key.startswith(f"{backbone}.") else f"{backbone}.{key}": tensor
         for key, tensor in read_weights(folder).items()
         if not key.startswith(_PRETRAINING_HEADS)
     }
     fresh = {key: tensor for key, tensor in model.state_dict().items() if key.startswith("head.")}
-    load_weights(model, fresh | foreign_weights(weights, foreign, 0), str(folder))
+    load_weights(model, fresh | foreign_weights(weights, PLAIN_CLASSES[classifier], 0), str(folder))
     return Checkpoint(model.eval(), folder, name)

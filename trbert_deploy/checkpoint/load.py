@@ -58,7 +58,7 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     name = architecture_of(raw)
     if name not in _OWN_CLASSES and name not in FOREIGN_CLASSES:
         raise _unknown_architecture(folder, name)
-    model = _empty_model(raw, name, folder)
+    model = empty_model(raw, name, folder)
     weights = read_weights(folder)
     if name in FOREIGN_CLASSES:
         weights = foreign_weights(weights, FOREIGN_CLASSES[name], len(model.selectors))
@@ -66,8 +66,17 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     return Checkpoint(model.eval(), folder, name)
 
 
-def _empty_model(raw: dict[str, Any], name: str, folder: Path) -> TRBertPreTrainedModel:
-    """The model that a config.json describes, with weights yet to be loaded."""
+def empty_model(raw: dict[str, Any], name: str, folder: Path) -> TRBertPreTrainedModel:
+    """The model that a config.json describes, with weights yet to be loaded.
+
+    Args:
+        raw: the config.json.
+        name: one of our classes or of `FOREIGN_CLASSES`.
+        folder: where it stands, for messages.
+
+    Raises:
+        CheckpointError: it describes no model.
+    """
     try:
         if name in _OWN_CLASSES:
             model_class, config = _OWN_CLASSES[name], TRBertConfig.from_dict(raw)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from trbert_deploy.errors import InputError
 _JSON_LINES = (".jsonl", ".json", ".xz", ".gz")
 _TABLES = {".csv": "csv", ".parquet": "parquet"}
 _POOL = 64  # batches whose rows are sorted by length together
+_TOKENIZED = 1000  # rows at a time
 _WIDTH = 16  # batches are padded to a multiple of it: matrix kernels are compiled and tuned for each new shape
 
 
@@ -95,17 +98,20 @@ def read_examples(path: Path | str, names: Sequence[str] | None = None) -> Examp
     sources: list[str] = []
     for number, row in enumerate(_rows(path), 1):
         source = getattr(row, "source", f"{path}, row {number}")
-        text, pair, label = row.get("text"), row.get("text_pair"), row.get("label")
-        if not isinstance(text, str) or not isinstance(pair, str | None) or not isinstance(label, str | int):
-            raise InputError(
-                f"{source} must have text and label, it has {', '.join(map(str, row)) or 'nothing'}",
-                'write {"text": "...", "label": 0}, and "text_pair" for pairs',
-            )
-        texts.append((text,) if pair is None else (text, pair))
-        given.append(label)
+        match row.get("text"), row.get("text_pair"), row.get("label"):
+            case str(text), (None | str()) as pair, (str() | int()) as label if not isinstance(label, bool):
+                texts.append((text,) if pair is None else (text, pair))
+                given.append(label)
+            case _:
+                raise InputError(
+                    f"{source} must have text and label, it has {', '.join(map(str, row)) or 'nothing'}",
+                    'write {"text": "...", "label": 0}, and "text_pair" for pairs',
+                )
         sources.append(source)
     if not texts:
         raise InputError(f"{path} holds no rows")
+    if path.suffix == ".csv" and all(str(label).removeprefix("-").isdecimal() for label in given):
+        given = [int(label) for label in given]  # CSV has no types
     names = tuple(names) if names else _names_of(given, path)
     number_of: dict[str | int, int] = {name: number for number, name in enumerate(names)}
     number_of |= {number: number for number in range(len(names))}
@@ -129,11 +135,21 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
         raise InputError(f"{path} does not exist")
     import datasets
 
+    kind = _TABLES[path.suffix]
+    # CSV as it is written: "NA" and "12" are texts too
+    texts = dict.fromkeys(("text", "text_pair", "label"), str)
+    as_written = {"converters": texts, "keep_default_na": False} if kind == "csv" else {}
     datasets.disable_progress_bars()
-    try:
-        yield from datasets.load_dataset(_TABLES[path.suffix], data_files=str(path), split="train")
-    except datasets.exceptions.DatasetGenerationError as error:
-        raise InputError(f"{path} cannot be read: {error.__cause__ or error}") from error
+    with tempfile.TemporaryDirectory() as cache:
+        try:
+            files = glob.escape(str(path))
+            table = datasets.load_dataset(kind, data_files=files, split="train", cache_dir=cache, **as_written)
+        except (ValueError, OSError, datasets.exceptions.DatasetGenerationError) as error:
+            reason = str(error.__cause__ or error).partition("\n")[0]
+            raise InputError(f"{path} cannot be read as {kind}, or holds no rows: {reason}") from error
+        for row in table:
+            # an empty field of a CSV is a missing one, but a text may be empty
+            yield {name: value for name, value in row.items() if value != "" or name == "text" or kind == "parquet"}
 
 
 def _names_of(labels: Sequence[str | int], path: Path) -> tuple[str, ...]:
@@ -160,16 +176,16 @@ class TokenizedExamples:
     def __init__(self, examples: Examples, tokenizer: Any, max_length: int) -> None:
         self.labels = examples.labels
         self._max_length = max_length
-        self._ids: list[npt.NDArray[np.int32]] = []
-        self._second: list[int] = []  # where the pair's tokens begin
-        for start in range(0, len(examples), 1000):
-            part = examples.texts[start : start + 1000]
-            texts = [row[0] for row in part]
-            pairs = [row[1] for row in part] if len(part[0]) == 2 else None
-            encoded = tokenizer(texts, pairs, truncation=True, max_length=max_length, return_token_type_ids=True)
-            for ids, types in zip(encoded["input_ids"], encoded["token_type_ids"], strict=True):
-                self._ids.append(np.asarray(ids, dtype=np.int32))
-                self._second.append(len(types) - sum(types))
+        self._ids = [np.zeros(0, dtype=np.int32)] * len(examples)
+        self._second = [0] * len(examples)  # where the pair's tokens begin
+        for parts in (1, 2):
+            numbers = [number for number, row in enumerate(examples.texts) if len(row) == parts]
+            for some in (numbers[start : start + _TOKENIZED] for start in range(0, len(numbers), _TOKENIZED)):
+                texts = (list(column) for column in zip(*(examples.texts[number] for number in some), strict=True))
+                encoded = tokenizer(*texts, truncation=True, max_length=max_length, return_token_type_ids=True)
+                for number, ids, types in zip(some, encoded["input_ids"], encoded["token_type_ids"], strict=True):
+                    self._ids[number] = np.asarray(ids, dtype=np.int32)
+                    self._second[number] = len(types) - sum(types)
         self.lengths = np.array([len(ids) for ids in self._ids], dtype=np.int64)
 
     def __len__(self) -> int:

@@ -23,10 +23,11 @@ def token_importance(model: TRBertPreTrainedModel, inputs: Mapping[str, Tensor],
     """Score tokens for each reduction: ``|dL/dh_a . (h_a - h_s)|``.
 
     h_s are the states before the reduction, h_a those before `anchor_layer`, both without any reduction, and L the
-    cross-entropy with the label: a first-order estimate of the change of the loss if the token had stayed at h_s.
+    cross-entropy with the label: a first-order estimate of the change of the loss if the token had stayed at h_s. Where
+    a model is so shallow that the reduction is not before the anchor, the score is ``|dL/dh_a . h_a|``.
 
     Args:
-        model: of sequence classification, with reductions before the anchor.
+        model: of sequence classification, of two layers or more.
         inputs: `input_ids`, `attention_mask`, `token_type_ids`, int64 [B, N].
         labels: int64 [B].
 
@@ -53,7 +54,10 @@ def token_importance(model: TRBertPreTrainedModel, inputs: Mapping[str, Tensor],
         (gradient,) = torch.autograd.grad(loss, [anchor])
     scores = []
     for reduction in model.config.reduction_layers:
-        change = (anchor.detach() - before[reduction]).float()
+        change = anchor.detach()
+        if reduction < anchor_at:
+            change = change - before[reduction]
+        change = change.float()
         score = (gradient.float() * change).sum(-1).abs()
         scores.append(torch.where(valid, score, 0.0))
     return scores

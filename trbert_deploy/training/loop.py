@@ -106,15 +106,21 @@ def run_phase(
             name: float(value)
             for name, value in accelerator.reduce({"loss": loss.detach(), **measures}, "mean").items()
         }
-        metrics.add(done, averages, write=done % arguments.log_every == 0 or done == plan.steps)
+        saves = done % arguments.save_every == 0 and done < plan.steps
+        # a line with every state, so that a resumed run averages over the same steps
+        write = saves or done % arguments.log_every == 0 or done == plan.steps
+        metrics.add(done, averages, write=write)
         progress(done, plan.steps, metrics.latest)
-        if done % arguments.save_every == 0 and done < plan.steps:
+        if saves:
             _save(accelerator, state, done)
     accelerator.free_memory()
 
 
 def _factor(step: int, steps: int, warmup: float) -> float:
-    """Linear rise, linear fall. Source: `get_linear_schedule_with_warmup`, as upstream uses it."""
+    """Linear rise, linear fall.
+
+    Source: `get_linear_schedule_with_warmup`, which upstream uses; but its first step, of rate zero, is left out.
+    """
     rising = warmup * steps
     if step < rising:
         return (step + 1) / (rising + 1)

@@ -85,15 +85,16 @@ def with_selectors(dense: TRBertPreTrainedModel, seed: int) -> TRBertPreTrainedM
     Raises:
         CheckpointError: the encoder has a single layer, before which nothing can be dropped.
     """
+    if dense.config.backbone.num_hidden_layers < 2:
+        raise CheckpointError("an encoder of one layer has no place for a reduction", "take a deeper one")
     config = TRBertConfig(
         backbone=dense.config.backbone.to_dict(), id2label=dense.config.id2label, label2id=dense.config.label2id
     )
-    if not config.reduction_layers:
-        raise CheckpointError("an encoder of one layer has no place for a reduction")
     torch.manual_seed(seed)
     model = TRBertForSequenceClassification(config)
     model.backbone = copy.deepcopy(dense.backbone)
     model.head = copy.deepcopy(dense.head)
+    model.eval()
     return model
 
 
