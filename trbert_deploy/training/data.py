@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,13 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def digest(self) -> str:
+        """A short name that changes with any text or label."""
+        whole = hashlib.sha256()
+        for row in zip(self.texts, self.labels.tolist(), strict=True):
+            whole.update(repr(row).encode("utf-8", "surrogatepass"))
+        return whole.hexdigest()[:16]
 
     def take(self, rows: npt.NDArray[np.int64]) -> Examples:
         """Some of the rows."""

@@ -18,9 +18,10 @@ state, in state/.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ from trbert_deploy.training.start import load_start, set_dropout, with_selectors
 Report = Callable[[str, int, int, dict[str, float]], None]
 
 _ARGUMENTS = "arguments.json"
+_WITHOUT_EFFECT = ("save_every", "log_every")  # on the weights
 
 
 def train(
@@ -85,12 +87,6 @@ def train(
     if device == "cuda" and not torch.cuda.is_available():
         raise DeviceError("PyTorch sees no CUDA device", "check: trbert-deploy env")
     accelerator = Accelerator(mixed_precision=arguments.precision, cpu=device == "cpu")
-    config = {
-        "model": str(source),
-        "data": str(data),
-        "eval_data": None if eval_data is None else str(eval_data),
-        **asdict(arguments),
-    }
     start = load_start(source, data, labels=arguments.labels, seed=arguments.seed)
     if eval_data is not None:
         examples, held_out = start.examples, read_examples(eval_data, start.examples.names)
@@ -99,17 +95,18 @@ def train(
     fine_tune = start.bare if arguments.fine_tune is None else arguments.fine_tune
     if start.bare and not fine_tune:
         raise InputError(f"{source} is a bare encoder, it has to be fine-tuned", "leave --no-fine-tune out")
-    out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / f".lock-{accelerator.process_index}", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise TRBertError(f"another process is training in {out}", "wait for it, or give another --out") from None
-    with lock:
+    config = {
+        "model": str(source),
+        "data": examples.digest(),
+        "eval_data": held_out.digest(),
+        "processes": accelerator.num_processes,
+        **asdict(arguments),
+    }
+    with _locked(out, accelerator):
         _claim(out, config, accelerator)
         limit = min(arguments.max_length, start.model.config.backbone.max_position_embeddings)
-        run = _Run(accelerator, arguments, out, start.tokenizer, report)
-        run.rows = TokenizedExamples(examples, start.tokenizer, limit)
+        rows = TokenizedExamples(examples, start.tokenizer, limit)
+        run = _Run(accelerator, arguments, out, start.tokenizer, rows, report)
         held_out_rows = TokenizedExamples(held_out, start.tokenizer, limit)
         teacher = run.teacher(start.model, fine_tune=fine_tune)
         models = [run.student(teacher, alpha) for alpha in sorted(set(alphas))]
@@ -119,22 +116,37 @@ def train(
         return results
 
 
+@contextlib.contextmanager
+def _locked(out: Path, accelerator: Accelerator) -> Iterator[None]:
+    """Nobody else trains in this folder meanwhile."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TRBertError(f"{out} cannot be a run folder: {error.strerror}", "give another --out") from error
+    lock = FileLock(out / f".lock-{accelerator.process_index}", timeout=0)
+    try:
+        held = lock.acquire()
+    except Timeout:
+        raise TRBertError(f"another process is training in {out}", "wait for it, or give another --out") from None
+    with held:
+        yield
+
+
 def _claim(out: Path, config: dict[str, Any], accelerator: Accelerator) -> None:
     """Write what the run is to be, or see that it is the same run."""
     file = out / _ARGUMENTS
-    wanted = json.loads(json.dumps(config))
-    if not file.exists():
-        if accelerator.is_main_process:
-            if any(entry.name[0] != "." for entry in out.iterdir()):
-                raise InputError(f"{out} exists and holds no training run", "give another --out")
-            file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        accelerator.wait_for_everyone()
-        return
-    before = json.loads(file.read_text(encoding="utf-8"))
+    if accelerator.is_main_process and not file.exists():
+        if any(entry.name[0] != "." for entry in out.iterdir()):
+            raise InputError(f"{out} exists and holds no training run", "give another --out")
+        partial = file.with_name(f".{file.name}")
+        partial.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        partial.replace(file)
+    accelerator.wait_for_everyone()
+    before, wanted = json.loads(file.read_text(encoding="utf-8")), json.loads(json.dumps(config))
     differing = [
         f"{name} was {before.get(name)}, now {wanted.get(name)}"
         for name in dict.fromkeys([*before, *wanted])
-        if before.get(name) != wanted.get(name)
+        if before.get(name) != wanted.get(name) and name not in _WITHOUT_EFFECT
     ]
     if differing:
         raise InputError(
@@ -146,18 +158,22 @@ def _claim(out: Path, config: dict[str, Any], accelerator: Accelerator) -> None:
 class _Run:
     """One run's folder, and the steps on it."""
 
-    rows: TokenizedExamples
-
     def __init__(
-        self, accelerator: Accelerator, arguments: TrainingArguments, out: Path, tokenizer: Any, report: Report
+        self,
+        accelerator: Accelerator,
+        arguments: TrainingArguments,
+        out: Path,
+        tokenizer: Any,
+        rows: TokenizedExamples,
+        report: Report,
     ) -> None:
         self.accelerator, self.arguments, self.out = accelerator, arguments, out
-        self.tokenizer, self.report = tokenizer, report
+        self.tokenizer, self.rows, self.report = tokenizer, rows, report
 
     def teacher(self, model: TRBertPreTrainedModel, *, fine_tune: bool) -> TRBertPreTrainedModel:
         """Step (a): the dense model, fine-tuned where it has to be."""
         folder = self.out / "teacher"
-        if folder.exists():
+        if self._exists(folder):
             return load_checkpoint(folder).model
         self._apply_dropout(model)
         if fine_tune:
@@ -172,10 +188,10 @@ class _Run:
         """Steps (b) to (d) for one alpha."""
         arguments = self.arguments
         folder = self.out / f"alpha-{alpha:g}"
-        if (folder / "model").exists():
+        if self._exists(folder / "model"):
             return load_checkpoint(folder / "model").model
         folder.mkdir(exist_ok=True)
-        if (folder / "selectors").exists():
+        if self._exists(folder / "selectors"):
             model = load_checkpoint(folder / "selectors").model
         else:
             model = with_selectors(teacher, arguments.seed)
@@ -208,6 +224,12 @@ class _Run:
                 TrainedModel(alpha, str(folder), measured.accuracy, measured.kept_fractions, measured.flops_ratio)
             )
         return TrainingResults(str(self.out / "teacher"), dense.accuracy, len(rows), points, config)
+
+    def _exists(self, folder: Path) -> bool:
+        """Whether a step is done: the same answer for all processes, which then go the same way."""
+        exists = folder.exists()
+        self.accelerator.wait_for_everyone()
+        return exists
 
     def _train(self, phase: Phase, schedule: Schedule, folder: Path) -> None:
         metrics = Metrics(folder / "metrics.jsonl", enabled=self.accelerator.is_main_process)
