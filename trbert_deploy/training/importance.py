@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from trbert_deploy.model import TRBertPreTrainedModel
 
+_SCALE = 2.0**12  # keeps small gradients alive in half precision
+
 
 def anchor_layer(num_layers: int) -> int:
     """The layer whose input states a token's change is measured against: 9 of 12, 5 of 6.
@@ -51,13 +53,13 @@ def token_importance(model: TRBertPreTrainedModel, inputs: Mapping[str, Tensor],
         (logits,) = model.apply_head(model.run_layers(anchor_at, num_layers, anchor, valid), inputs)
         # a sum: a row's gradient does not depend on its batch
         loss = nn.functional.cross_entropy(logits.float(), labels, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, [anchor])
+        (gradient,) = torch.autograd.grad(loss * _SCALE, [anchor])
     scores = []
     for reduction in model.config.reduction_layers:
         change = anchor.detach()
         if reduction < anchor_at:
             change = change - before[reduction]
         change = change.float()
-        score = (gradient.float() * change).sum(-1).abs()
+        score = (gradient.float() * change).sum(-1).abs() / _SCALE
         scores.append(torch.where(valid, score, 0.0))
     return scores

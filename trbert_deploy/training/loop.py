@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from trbert_deploy.errors import TRBertError
 from trbert_deploy.training.arguments import TrainingArguments
 from trbert_deploy.training.data import Batch, BatchPlan, TokenizedExamples
 from trbert_deploy.training.metrics import Metrics
@@ -106,6 +108,11 @@ def run_phase(
             name: float(value)
             for name, value in accelerator.reduce({"loss": loss.detach(), **measures}, "mean").items()
         }
+        if not math.isfinite(averages["loss"]):
+            raise TRBertError(
+                f"{phase.name}: the loss is {averages['loss']} at step {done}",
+                "lower the learning rate, or leave fp16 for bf16 or no mixed precision, and start a new run",
+            )
         saves = done % arguments.save_every == 0 and done < plan.steps
         # a line with every state, so that a resumed run averages over the same steps
         write = saves or done % arguments.log_every == 0 or done == plan.steps

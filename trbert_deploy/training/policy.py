@@ -26,7 +26,8 @@ def reward(losses: Tensor, kept: Tensor, alpha: float) -> Tensor:
 def policy_loss(rewards: Tensor, log_probability: Tensor) -> Tensor:
     """The scalar whose gradient is the REINFORCE estimate, with the mean over a row's samples as the baseline.
 
-    The baseline holds the sample itself, so the expectation is (K - 1) / K of the gradient of the expected reward.
+    The baseline holds the sample itself, so the expectation is (K - 1) / K of the gradient of the expected reward; and
+    if `log_probability` is divided by a length, so is the gradient.
 
     Args:
         rewards: float32 [B, K].

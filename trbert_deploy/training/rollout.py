@@ -48,8 +48,9 @@ def roll_out(
 
     Source:
         Paper section 3.2 and 3.3; `BertEncoder.forward` in upstream's modeling_autobert.py. Upstream divides each
-        reduction's log-probability by the tokens that reached it, which differ between samples; with the row's
-        length the gradient stays an unbiased estimate up to a constant. [CLS] is no choice and counts for nothing.
+        reduction's log-probability by the tokens that reached it, which differ between samples; divided by the row's
+        length, the gradient of a row's samples that do not imitate is an unbiased estimate up to that constant. [CLS]
+        is no choice and counts for nothing.
     """
     states, valid, *_ = model.embed(inputs)
     bounds = [*model.config.reduction_layers, len(model.encoder_layers)]
@@ -69,8 +70,8 @@ def roll_out(
             probability = torch.sigmoid(logits)
             chosen = (torch.bernoulli(probability) > 0) & free
             if importance is not None:
-                imitated = _imitate(importance[index], probability, free, original, samples)
-                chosen = torch.where((everyone % samples == 0).unsqueeze(1), imitated, chosen)
+                first = slice(None, None, samples)
+                chosen[first] = _imitate(importance[index], probability[first], free[first], original[first])
         signed = torch.where(chosen, logits, -logits)
         log_probability = log_probability + (torch.nn.functional.logsigmoid(signed) * free).sum(-1) / lengths
         keep_mask = (chosen | (valid & (original == 0))).long()
@@ -88,8 +89,7 @@ def roll_out(
     )
 
 
-def _imitate(importance: Tensor, probability: Tensor, free: Tensor, original: Tensor, samples: int) -> Tensor:
-    """For every sample [S, M], the free tokens that matter most, as many as the policy expects to keep."""
+def _imitate(importance: Tensor, probability: Tensor, free: Tensor, original: Tensor) -> Tensor:
+    """Of each row [B, M] the free tokens that matter most, as many as the policy expects to keep."""
     expected = ((probability * free).sum(-1) + 0.5).long()
-    scores = importance.repeat_interleave(samples, dim=0).gather(1, original)
-    return keep_by_budget(scores, free, torch.zeros_like(free), expected)
+    return keep_by_budget(importance.gather(1, original), free, torch.zeros_like(free), expected)
