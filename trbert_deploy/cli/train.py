@@ -37,8 +37,14 @@ def train(
         Path, typer.Option(help="Folder of the run. The same command again goes on with an interrupted run.")
     ],
     alpha: Annotated[
-        float, typer.Option(min=0, help="Price of tokens: the larger, the fewer are kept and the faster the model.")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            min=0,
+            help="Price of tokens: the larger, the faster the model. What is right depends on the data; upstream's lie "
+            "between 0.01 and 5.",
+            show_default="1",
+        ),
+    ] = None,
     alphas: Annotated[
         str | None, typer.Option(help="Several prices, e.g. 0.5,1,2: a checkpoint each, a table and a plot.")
     ] = None,
@@ -73,18 +79,15 @@ def train(
         float, typer.Option(help="Of everything, distilled from the dense model.")
     ] = _DEFAULT.joint_epochs,
     joint_learning_rate: Annotated[float, typer.Option(help="Its peak.")] = _DEFAULT.joint_learning_rate,
-    temperature: Annotated[float, typer.Option(help="Of the distillation.")] = _DEFAULT.temperature,
     max_length: Annotated[int, typer.Option(min=3, help="Tokens a row is cut to.")] = _DEFAULT.max_length,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows of a step, on each device.")] = _DEFAULT.batch_size,
+    micro_batch_size: Annotated[
+        int, typer.Option(min=1, help="Of those, rows that run at once: more are faster, and need more memory.")
+    ] = _DEFAULT.micro_batch_size,
     dropout: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Instead of the model's; 0 is several times faster on a CPU."),
     ] = None,
-    weight_decay: Annotated[float, typer.Option(min=0)] = _DEFAULT.weight_decay,
-    warmup: Annotated[float, typer.Option(min=0, max=1, help="Part of the steps.")] = _DEFAULT.warmup,
-    max_gradient_norm: Annotated[
-        float, typer.Option(help="Gradients are scaled down to it.")
-    ] = _DEFAULT.max_gradient_norm,
     seed: int = _DEFAULT.seed,
     precision: Annotated[
         Literal["no", "bf16", "fp16"], typer.Option(help="Mixed precision; selectors stay float32.")
@@ -94,31 +97,28 @@ def train(
         typer.Option(help="By default what accelerate finds; several: accelerate launch -m trbert_deploy"),
     ] = None,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between states to resume from.")] = _DEFAULT.save_every,
-    log_every: Annotated[
-        int, typer.Option(min=1, help="Steps that a line of metrics.jsonl averages over.")
-    ] = _DEFAULT.log_every,
     as_json: JsonOption = False,
 ) -> None:
     """Train TR-BERT: fine-tune, then selectors by policy gradient, then everything with distillation.
 
     The formulas and their sources are in the docstrings of trbert_deploy.training.
     """
-    prices = [alpha] if alphas is None else _numbers(alphas)
+    if alpha is not None and alphas is not None:
+        raise typer.BadParameter("give --alpha or --alphas, not both")
+    prices = [1.0 if alpha is None else alpha] if alphas is None else _numbers(alphas)
     for package in ("torch", "transformers", "accelerate", "datasets", "matplotlib"):
         require(package, "train", extra="train")
     from trbert_deploy.training.run import train as run_training
 
     arguments = TrainingArguments(
-        labels=tuple(labels.split(",")) if labels else None,
+        labels=tuple(name.strip() for name in labels.split(",")) if labels else None,
         hold_out=hold_out,
         max_length=max_length,
         batch_size=batch_size,
+        micro_batch_size=micro_batch_size,
         seed=seed,
         precision=precision,
         dropout=dropout,
-        weight_decay=weight_decay,
-        warmup=warmup,
-        max_gradient_norm=max_gradient_norm,
         fine_tune=fine_tune,
         fine_tune_epochs=fine_tune_epochs,
         fine_tune_learning_rate=fine_tune_learning_rate,
@@ -128,18 +128,20 @@ def train(
         samples=samples,
         joint_epochs=joint_epochs,
         joint_learning_rate=joint_learning_rate,
-        temperature=temperature,
         save_every=save_every,
-        log_every=log_every,
     )
     with _progress() as report:
         results = run_training(
             model, data, out, arguments, alphas=prices, eval_data=eval_data, device=device, report=report
         )
+    if results is None:  # the main process speaks
+        return
     if as_json:
         write_json(results.as_json())
     else:
         _show(results)
+        if eval_data is None and not (results.config["fine_tune"] or results.config["bare"]):
+            note("note: if the classifier was trained on these data, its accuracy is not that on new ones: --eval-data")
     next_command(f"trbert-deploy export {shlex.quote(results.models[0].folder)} --out bundle --with-dense")
 
 
@@ -147,7 +149,7 @@ def _show(results: TrainingResults) -> None:
     from rich.table import Table
 
     header, *rows = results.table()
-    table = Table(title=f"{results.rows} rows that were not trained on")
+    table = Table(title=f"{results.rows} rows that this run did not train on")
     for name in header:
         table.add_column(name, justify="left" if name == "model" else "right")
     for row in rows:

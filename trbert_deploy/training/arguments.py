@@ -6,9 +6,6 @@ from dataclasses import dataclass, fields
 
 from trbert_deploy.errors import InputError
 
-#: Upstream's `sample_K` in run_classification.py.
-_SAMPLES = 8
-
 
 @dataclass(frozen=True)
 class TrainingArguments:
@@ -20,7 +17,9 @@ class TrainingArguments:
         labels: names of the classes of a bare encoder to be, in order; None takes the data's.
         hold_out: fraction of the training rows that is set aside to evaluate on, where no other file is given.
         max_length: tokens a row is cut to (upstream: 512). At most the backbone's limit.
-        batch_size: rows in a step, on each device (upstream: 8 with 4 accumulation steps).
+        batch_size: rows in a step, on each device (upstream: 32).
+        micro_batch_size: rows that run at once; their gradients are accumulated (upstream: 8). More are faster where
+            the memory holds them: in step (d), `samples` times as many.
         seed: of weights, order of rows and sampling.
         precision: ``"no"`` (float32), ``"bf16"`` or ``"fp16"``: accelerate's mixed precision. Weights and selector
             logits stay float32.
@@ -37,10 +36,10 @@ class TrainingArguments:
             selectors; their few weights bear far more.
         imitation: first fraction of the steps of (c) in which one sample of a row keeps what the importance ranking
             says (upstream: `guide_rate`, 0.5).
-        samples: selections drawn for a row, K (upstream: 8). At least 2: they are each other's baseline.
+        samples: selections drawn for a row, K (upstream's `sample_K`: 8). At least 2: they are each other's baseline.
         joint_epochs: passes over the data in step (d), may be a fraction (upstream: 3).
         joint_learning_rate: peak, in step (d) (upstream: 3e-5).
-        temperature: of the distillation (upstream: 1).
+        temperature: of the distillation (upstream: 1). As upstream, the loss is not scaled by its square.
         save_every: steps from one resumable state to the next.
         log_every: steps that one line of metrics.jsonl averages over.
     """
@@ -49,6 +48,7 @@ class TrainingArguments:
     hold_out: float = 0.05
     max_length: int = 512
     batch_size: int = 32
+    micro_batch_size: int = 8
     seed: int = 0
     precision: str = "no"
     dropout: float | None = None
@@ -61,7 +61,7 @@ class TrainingArguments:
     selector_epochs: float = 1.0
     selector_learning_rate: float = 1e-3
     imitation: float = 0.5
-    samples: int = _SAMPLES
+    samples: int = 8
     joint_epochs: float = 3.0
     joint_learning_rate: float = 3e-5
     temperature: float = 1.0
@@ -70,8 +70,9 @@ class TrainingArguments:
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
-        positive = {"max_length", "batch_size", "max_gradient_norm", "temperature", "save_every", "log_every"}
-        positive |= {field.name for field in fields(self) if field.name.endswith(("_epochs", "_learning_rate"))}
+        positive = {"max_length", "max_gradient_norm", "temperature", "save_every", "log_every"}
+        endings = ("_epochs", "_learning_rate", "batch_size")
+        positive |= {field.name for field in fields(self) if field.name.endswith(endings)}
         for name in sorted(positive):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be greater than 0, not {getattr(self, name)}")
@@ -79,6 +80,10 @@ class TrainingArguments:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise InputError(f"{name} must lie between 0 and 1, not {value}")
+        if self.labels is not None and len(set(self.labels)) < max(2, len(self.labels)):
+            raise InputError(f"labels must be different names, two at least, not {', '.join(self.labels)}")
+        if self.seed < 0:
+            raise InputError(f"seed must be 0 at least, not {self.seed}")
         if self.samples < 2:
             raise InputError(f"samples must be at least 2, not {self.samples}", "the default is 8")
         if self.precision not in ("no", "bf16", "fp16"):

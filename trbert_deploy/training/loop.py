@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from trbert_deploy.errors import TRBertError
+from trbert_deploy.errors import DeviceError, TRBertError
 from trbert_deploy.training.arguments import TrainingArguments
 from trbert_deploy.training.data import Batch, BatchPlan, TokenizedExamples
 from trbert_deploy.training.metrics import Metrics
@@ -98,16 +101,12 @@ def run_phase(
         for group in optimizer.param_groups:
             group["lr"] = schedule.learning_rate * _factor(done, plan.steps, arguments.warmup)
         share = plan.rows(done)[accelerator.process_index :: processes]
-        loss, measures = wrapped(examples.batch(share).to(accelerator.device), done / plan.steps)
-        accelerator.backward(loss)
+        measures = _accumulate(accelerator, wrapped, examples, share, done / plan.steps, arguments.micro_batch_size)
         accelerator.clip_grad_norm_(trained, arguments.max_gradient_norm)
         optimizer.step()
         optimizer.zero_grad()
         done += 1
-        averages = {
-            name: float(value)
-            for name, value in accelerator.reduce({"loss": loss.detach(), **measures}, "mean").items()
-        }
+        averages = {name: float(value) for name, value in accelerator.reduce(measures, "mean").items()}
         if not math.isfinite(averages["loss"]):
             raise TRBertError(
                 f"{phase.name}: the loss is {averages['loss']} at step {done}",
@@ -121,6 +120,34 @@ def run_phase(
         if saves:
             _save(accelerator, state, done)
     accelerator.free_memory()
+
+
+def _accumulate(
+    accelerator: Accelerator,
+    phase: nn.Module,
+    examples: TokenizedExamples,
+    rows: npt.NDArray[np.int64],
+    progress: float,
+    at_once: int,
+) -> dict[str, Tensor]:
+    """Add up the gradients of a step's rows, `at_once` of them at a time; loss and measures, averaged over the rows."""
+    parts = np.array_split(rows, -(-len(rows) // at_once))
+    sums: dict[str, Tensor] = {}
+    for number, part in enumerate(parts, 1):
+        batch, weight = examples.batch(part).to(accelerator.device), len(part) / len(rows)
+        # gradients meet between devices once a step
+        with contextlib.nullcontext() if number == len(parts) else accelerator.no_sync(phase):
+            try:
+                loss, measures = phase(batch, progress)
+                accelerator.backward(loss * weight)
+            except torch.OutOfMemoryError as error:
+                raise DeviceError(
+                    f"the device's memory does not hold {len(part)} rows of {batch.input_ids.shape[1]} tokens",
+                    "lower --micro-batch-size or --samples, or take --precision bf16",
+                ) from error
+        for name, value in {"loss": loss.detach(), **measures}.items():
+            sums[name] = sums.get(name, torch.zeros_like(value)) + value * weight
+    return sums
 
 
 def _factor(step: int, steps: int, warmup: float) -> float:

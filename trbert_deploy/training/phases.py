@@ -93,13 +93,13 @@ class Joint(Phase):
         """
         super().__init__()
         self.model = model.requires_grad_(True)
-        self.register_buffer("teacher", torch.softmax(teacher_logits / temperature, dim=-1), persistent=False)
+        self._teacher = torch.softmax(teacher_logits / temperature, dim=-1)  # no buffer: it may be large, and stays
         self.samples, self.alpha, self.temperature = samples, alpha, temperature
 
     def forward(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Phase.forward`; reports reward, accuracy and kept fractions of the samples."""
         rollout = roll_out(self.model, batch.inputs, self.samples)
-        target = self.get_buffer("teacher")[batch.rows].unsqueeze(1)
+        target = self._teacher[batch.rows.to(self._teacher.device)].to(batch.rows.device).unsqueeze(1)
         losses = -(target * torch.log_softmax(rollout.logits / self.temperature, dim=-1)).sum(-1)
         rewards = reward(losses, rollout.kept, self.alpha)
         loss = losses.mean() + policy_loss(rewards, rollout.log_probability)

@@ -85,6 +85,14 @@ class TrainingResults:
         return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{self.rows} rows.\n"
 
 
+def read_models(folder: Path) -> list[TrainedModel]:
+    """The models that a run's results.json lists; none where there is none yet."""
+    file = folder / "results.json"
+    if not file.exists():
+        return []
+    return [TrainedModel(**model) for model in json.loads(file.read_text(encoding="utf-8"))["results"]["models"]]
+
+
 def write_results(results: TrainingResults, folder: Path) -> None:
     """Write results.json, results.md and trade_off.png."""
     (folder / "results.json").write_text(json.dumps(results.as_json(), indent=2) + "\n", encoding="utf-8")

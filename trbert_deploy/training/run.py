@@ -13,13 +13,14 @@ The run folder:
     results.json, results.md, trade_off.png
 
 Folders of weights appear whole. A step that is done is not done again; one that was interrupted goes on from its last
-state, in state/.
+state, which lies in a hidden folder beside the result to be.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -33,16 +34,17 @@ from filelock import FileLock, Timeout
 
 from trbert_deploy.bundle.folder import whole_folder
 from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
-from trbert_deploy.errors import DeviceError, InputError, TRBertError
+from trbert_deploy.errors import InputError, TRBertError
 from trbert_deploy.model import TRBertPreTrainedModel
 from trbert_deploy.training.arguments import TrainingArguments
 from trbert_deploy.training.data import TokenizedExamples, hold_out, read_examples
+from trbert_deploy.training.devices import make_accelerator
 from trbert_deploy.training.evaluation import Evaluation, evaluate
 from trbert_deploy.training.loop import Phase, Schedule, run_phase
 from trbert_deploy.training.metrics import Metrics, read_metrics
 from trbert_deploy.training.phases import FineTuning, Joint, Selectors
 from trbert_deploy.training.plots import plot_metrics
-from trbert_deploy.training.results import TrainedModel, TrainingResults, write_results
+from trbert_deploy.training.results import TrainedModel, TrainingResults, read_models, write_results
 from trbert_deploy.training.start import load_start, set_dropout, with_selectors
 
 #: Called with what is being done, the steps done, the steps in all, and the latest averages.
@@ -50,6 +52,10 @@ Report = Callable[[str, int, int, dict[str, float]], None]
 
 _ARGUMENTS = "arguments.json"
 _WITHOUT_EFFECT = ("save_every", "log_every")  # on the weights
+
+
+def _silent(phase: str, done: int, steps: int, latest: dict[str, float]) -> None:
+    """What the other processes report."""
 
 
 def train(
@@ -61,8 +67,8 @@ def train(
     alphas: Sequence[float] = (1.0,),
     eval_data: Path | None = None,
     device: str | None = None,
-    report: Report = lambda phase, done, steps, latest: None,
-) -> TrainingResults:
+    report: Report = _silent,
+) -> TrainingResults | None:
     """Train TR-BERT models, one for each alpha; or go on with a run that was interrupted.
 
     Args:
@@ -75,18 +81,20 @@ def train(
         eval_data: labelled rows to evaluate on; by default `arguments.hold_out` of `data`, not trained on then.
         device: ``"cpu"`` or ``"cuda"``; by default what accelerate finds. Several devices: start the command with
             ``accelerate launch``.
-        report: progress.
+        report: progress; called in the main process only.
+
+    Returns:
+        The results, also written to `out`; None in all processes but the main one.
 
     Raises:
         CheckpointError: the checkpoint cannot be trained.
         InputError: the data or an argument is wrong, or `out` holds another run.
         DeviceError: the device is not there.
     """
-    if not alphas or min(alphas) < 0:
+    if not alphas or not all(0 <= alpha < math.inf for alpha in alphas):
         raise InputError(f"alphas must be numbers from 0 on, not {list(alphas)}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("PyTorch sees no CUDA device", "check: trbert-deploy env")
-    accelerator = Accelerator(mixed_precision=arguments.precision, cpu=device == "cpu")
+    alphas = sorted({float(f"{alpha:g}") for alpha in alphas})  # as their folders are named
+    accelerator = make_accelerator(arguments.precision, device)
     start = load_start(source, data, labels=arguments.labels, seed=arguments.seed)
     if eval_data is not None:
         examples, held_out = start.examples, read_examples(eval_data, start.examples.names)
@@ -99,6 +107,7 @@ def train(
         "model": str(source),
         "data": examples.digest(),
         "eval_data": held_out.digest(),
+        "bare": start.bare,
         "processes": accelerator.num_processes,
         **asdict(arguments),
     }
@@ -109,10 +118,12 @@ def train(
         run = _Run(accelerator, arguments, out, start.tokenizer, rows, report)
         held_out_rows = TokenizedExamples(held_out, start.tokenizer, limit)
         teacher = run.teacher(start.model, fine_tune=fine_tune)
-        models = [run.student(teacher, alpha) for alpha in sorted(set(alphas))]
-        results = run.results(teacher, models, sorted(set(alphas)), held_out_rows, config)
+        models = [run.student(teacher, alpha) for alpha in alphas]
+        results = None
         if accelerator.is_main_process:
+            results = run.results(teacher, models, alphas, held_out_rows, config)
             write_results(results, out)
+        accelerator.wait_for_everyone()
         return results
 
 
@@ -155,6 +166,11 @@ def _claim(out: Path, config: dict[str, Any], accelerator: Accelerator) -> None:
         )
 
 
+def _state_of(result: Path) -> Path:
+    """Where the states lie from which a folder of weights is still to come."""
+    return result.with_name(f".state-{result.name}")
+
+
 class _Run:
     """One run's folder, and the steps on it."""
 
@@ -168,7 +184,8 @@ class _Run:
         report: Report,
     ) -> None:
         self.accelerator, self.arguments, self.out = accelerator, arguments, out
-        self.tokenizer, self.rows, self.report = tokenizer, rows, report
+        self.tokenizer, self.rows = tokenizer, rows
+        self.report = report if accelerator.is_main_process else _silent
 
     def teacher(self, model: TRBertPreTrainedModel, *, fine_tune: bool) -> TRBertPreTrainedModel:
         """Step (a): the dense model, fine-tuned where it has to be."""
@@ -179,7 +196,7 @@ class _Run:
         if fine_tune:
             arguments = self.arguments
             schedule = Schedule(arguments.fine_tune_epochs, arguments.fine_tune_learning_rate)
-            self._train(FineTuning(model), schedule, self.out)
+            self._train(FineTuning(model), schedule, folder)
         self._save(model, folder)
         model.eval()
         return model
@@ -197,11 +214,13 @@ class _Run:
             model = with_selectors(teacher, arguments.seed)
             self._apply_dropout(model)
             schedule = Schedule(arguments.selector_epochs, arguments.selector_learning_rate)
-            self._train(Selectors(model, arguments.samples, alpha, arguments.imitation), schedule, folder)
+            phase = Selectors(model, arguments.samples, alpha, arguments.imitation)
+            self._train(phase, schedule, folder / "selectors")
             self._save(model, folder / "selectors")
         logits = self._teacher_logits(teacher)
         schedule = Schedule(arguments.joint_epochs, arguments.joint_learning_rate)
-        self._train(Joint(model, logits, arguments.samples, alpha, arguments.temperature), schedule, folder)
+        joint = Joint(model, logits, arguments.samples, alpha, arguments.temperature)
+        self._train(joint, schedule, folder / "model")
         self._save(model, folder / "model")
         model.eval()
         return model
@@ -216,22 +235,27 @@ class _Run:
     ) -> TrainingResults:
         """Accuracy and FLOPs of everything that was trained."""
         dense = self._evaluate(teacher, rows, "teacher")
-        points = []
+        points = [model for model in read_models(self.out) if model.alpha not in alphas]  # of earlier calls
         for model, alpha in zip(models, alphas, strict=True):
             measured = self._evaluate(model, rows, f"alpha {alpha:g}")
             folder = self.out / f"alpha-{alpha:g}" / "model"
             points.append(
                 TrainedModel(alpha, str(folder), measured.accuracy, measured.kept_fractions, measured.flops_ratio)
             )
+        points.sort(key=lambda point: point.alpha)
         return TrainingResults(str(self.out / "teacher"), dense.accuracy, len(rows), points, config)
 
     def _exists(self, folder: Path) -> bool:
         """Whether a step is done: the same answer for all processes, which then go the same way."""
         exists = folder.exists()
         self.accelerator.wait_for_everyone()
+        if exists and self.accelerator.is_main_process:
+            shutil.rmtree(_state_of(folder), ignore_errors=True)  # a kill may have left it
         return exists
 
-    def _train(self, phase: Phase, schedule: Schedule, folder: Path) -> None:
+    def _train(self, phase: Phase, schedule: Schedule, result: Path) -> None:
+        """Run the phase whose result is to be saved at `result`."""
+        folder = result.parent
         metrics = Metrics(folder / "metrics.jsonl", enabled=self.accelerator.is_main_process)
         run_phase(
             self.accelerator,
@@ -239,7 +263,7 @@ class _Run:
             schedule,
             self.rows,
             self.arguments,
-            folder / "state" / phase.name,
+            _state_of(result),
             metrics,
             lambda done, steps, latest: self.report(f"{folder.name}: {phase.name}", done, steps, latest),
         )
@@ -252,14 +276,15 @@ class _Run:
             with whole_folder(folder, force=False, replaceable=lambda existing: False) as partial:
                 save_checkpoint(model, partial)
                 self.tokenizer.save_pretrained(str(partial))
-            shutil.rmtree(folder.parent / "state", ignore_errors=True)
+            shutil.rmtree(_state_of(folder), ignore_errors=True)
         self.accelerator.wait_for_everyone()
 
     def _teacher_logits(self, teacher: TRBertPreTrainedModel) -> torch.Tensor:
-        """The teacher's answers to the training rows, in evaluation mode; computed once a run."""
+        """The teacher's answers to the training rows, in the run's mixed precision; computed once a run."""
         file = self.out / "teacher_logits.npy"
         if not file.exists() and self.accelerator.is_main_process:
-            logits = self._evaluate(teacher, self.rows, "the teacher's answers").logits
+            with self.accelerator.autocast():
+                logits = self._evaluate(teacher, self.rows, "the teacher's answers").logits
             partial = file.with_name(f".{file.name}")
             with partial.open("wb") as stream:
                 np.save(stream, logits)
