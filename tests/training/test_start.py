@@ -117,15 +117,20 @@ def test_a_classifier_answers_as_it_did_and_keeps_its_labels(checkpoint, data, n
         np.testing.assert_allclose(logits_of(start.model), theirs(IDS, MASK).logits, atol=1e-5)
 
 
-def test_a_tr_bert_begins_as_the_dense_model_it_holds(golden, data, tmp_path, vocabulary):
-    case = golden("bert-sequence-classification")
-    folder = shutil.copytree(case.folder, tmp_path / "upstream")
+def test_a_tr_bert_is_not_trained_again(golden, data, tmp_path, vocabulary):
+    folder = shutil.copytree(golden("bert-sequence-classification").folder, tmp_path / "upstream")
     shutil.copy(vocabulary / "vocab.txt", folder)
-    start = load_start(folder, data(0, 1), labels=None, seed=0)
-    assert start.model.num_stages == 1
-    assert len(case.model.selectors) == 2
-    for name, weight in start.model.backbone.state_dict().items():
-        assert torch.equal(weight, case.model.backbone.state_dict()[name])
+    with pytest.raises(CheckpointError, match="has selectors already"):
+        load_start(folder, data(0, 1), labels=None, seed=0)
+
+
+@pytest.mark.parametrize("change", [{"problem_type": "regression"}, {"problem_type": "multi_label_classification"}])
+def test_another_kind_of_problem_is_refused(checkpoint, data, change):
+    folder, _ = checkpoint("BertForSequenceClassification")
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(CheckpointError, match="does not choose one of several classes"):
+        load_start(folder, data(0, 1), labels=None, seed=0)
 
 
 def test_labels_that_do_not_fit_the_classifier(checkpoint, data):

@@ -21,6 +21,7 @@ from trbert_deploy.errors import InputError
 _JSON_LINES = (".jsonl", ".json", ".xz", ".gz")
 _TABLES = {".csv": "csv", ".parquet": "parquet"}
 _POOL = 64  # batches whose rows are sorted by length together
+_SHOWN = 10  # label names in a message
 _TOKENIZED = 1000  # rows at a time
 _WIDTH = 16  # batches are padded to a multiple of it: matrix kernels are compiled and tuned for each new shape
 
@@ -111,8 +112,9 @@ def read_examples(path: Path | str, names: Sequence[str] | None = None) -> Examp
                 texts.append((text,) if pair is None else (text, pair))
                 given.append(label)
             case _:
+                has = ", ".join(f"{name} ({type(value).__name__})" for name, value in row.items())
                 raise InputError(
-                    f"{source} must have text and label, it has {', '.join(map(str, row)) or 'nothing'}",
+                    f"{source} must have text and a label that is a name or a whole number, it has {has or 'nothing'}",
                     'write {"text": "...", "label": 0}, and "text_pair" for pairs',
                 )
         sources.append(source)
@@ -126,7 +128,7 @@ def read_examples(path: Path | str, names: Sequence[str] | None = None) -> Examp
     labels = np.empty(len(given), dtype=np.int64)
     for row_number, label in enumerate(given):
         if label not in number_of:
-            raise InputError(f"{sources[row_number]}: label {label!r} is none of {', '.join(names)}")
+            raise InputError(f"{sources[row_number]}: label {label!r} is none of {_some(names)}")
         labels[row_number] = number_of[label]
     return Examples(texts, labels, names)
 
@@ -158,6 +160,10 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
         for row in table:
             # an empty field of a CSV is a missing one, but a text may be empty
             yield {name: value for name, value in row.items() if value != "" or name == "text" or kind == "parquet"}
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _names_of(labels: Sequence[str | int], path: Path) -> tuple[str, ...]:

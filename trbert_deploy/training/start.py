@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from trbert_deploy.checkpoint import Checkpoint, is_encoder, load_checkpoint, load_encoder, load_tokenizer
+from trbert_deploy.checkpoint import Checkpoint, is_encoder, load_checkpoint, load_encoder, load_tokenizer, read_config
 from trbert_deploy.errors import CheckpointError, InputError
 from trbert_deploy.model import TRBertConfig, TRBertForSequenceClassification, TRBertPreTrainedModel
 from trbert_deploy.tasks import SEQUENCE_CLASSIFICATION
 from trbert_deploy.training.data import Examples, read_examples
+
+_OTHER_PROBLEMS = ("regression", "multi_label_classification")  # transformers' names
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,12 @@ def load_start(source: str | Path, data: Path, *, labels: Sequence[str] | None, 
                 f"{source} is a model for {checkpoint.model.task.name}; only sequence classification is trained",
                 "give a BertForSequenceClassification, a DistilBertForSequenceClassification or a bare encoder",
             )
+        if checkpoint.has_selectors:
+            raise CheckpointError(
+                f"{source} has selectors already", "give the dense model that they are to be learned for"
+            )
+        if config.num_labels < 2 or read_config(checkpoint.folder).get("problem_type") in _OTHER_PROBLEMS:
+            raise CheckpointError(f"{source} does not choose one of several classes, and only that is trained")
         examples = read_examples(data, [str(config.id2label[number]) for number in range(config.num_labels)])
     if len(set(examples.labels.tolist())) < 2:
         raise InputError(f"{data} holds rows of one class only")
