@@ -132,7 +132,7 @@ def test_a_missing_label_is_named_by_its_row(write, kind, labels):
 @pytest.mark.parametrize("kind", ["jsonl", *TABLES])
 def test_a_missing_column_is_said_with_those_there_are(write, kind):
     file = write(kind, [{"sentence": "t", "label": 1}])
-    with pytest.raises(InputError, match=r"(row|line) 1 .*text and label.* it has sentence \(str\), label"):
+    with pytest.raises(InputError, match=r"(row|line) 1 .*text and a label.* it has sentence \(str\), label"):
         read_examples(file)
 
 
