@@ -89,7 +89,7 @@ def test_a_plain_checkpoint_exports_dense_and_says_so(cli, tmp_path):
     ("arguments", "message"),
     [
         ([], "give --out DIR"),
-        (["--out", "b", "--keep", "a,b"], "not a list of fractions"),
+        (["--out", "b", "--keep", "a,b"], "not a list of numbers"),
         (["--out", "b", "--selection", "budget"], "needs --keep"),
         (["--out", "b", "--selection", "policy", "--keep", "0.4"], "goes with --selection budget"),
         (["--out", "b", "--selection", "greedy"], "'greedy' is not one of 'policy', 'budget'"),

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from trbert_deploy.cli.options import parse_fractions
+from trbert_deploy.cli.options import parse_numbers
 from trbert_deploy.cli.output import next_command, note, stdout
 from trbert_deploy.extras import require
 
@@ -89,7 +89,7 @@ def export(
 
 def _fractions(selection: str | None, keep: str | None) -> list[float] | None:
     """What the two options say together: None leaves it to the checkpoint, an empty list means policy mode."""
-    fractions = parse_fractions(keep)
+    fractions = parse_numbers(keep, "0.4,0.15")
     if selection == "policy" and fractions:
         raise typer.BadParameter("--keep goes with --selection budget")
     if selection == "budget" and not fractions:

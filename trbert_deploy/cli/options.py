@@ -23,7 +23,7 @@ ThreadsOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
 
-def parse_fractions(text: str | None) -> list[float] | None:
+def parse_numbers(text: str | None, example: str) -> list[float] | None:
     """``"0.4,0.15"`` as numbers.
 
     Raises:
@@ -34,4 +34,4 @@ def parse_fractions(text: str | None) -> list[float] | None:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a list of fractions such as 0.4,0.15") from None
+        raise typer.BadParameter(f"{text!r} is not a list of numbers such as {example}") from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from trbert_deploy.cli.options import JsonOption
+from trbert_deploy.cli.options import JsonOption, parse_numbers
 from trbert_deploy.cli.output import next_command, note, stderr, stdout, write_json
 from trbert_deploy.extras import require
 from trbert_deploy.training.arguments import TrainingArguments
@@ -105,7 +105,7 @@ def train(
     """
     if alpha is not None and alphas is not None:
         raise typer.BadParameter("give --alpha or --alphas, not both")
-    prices = [1.0 if alpha is None else alpha] if alphas is None else _numbers(alphas)
+    prices = parse_numbers(alphas, "0.5,1,2") or [1.0 if alpha is None else alpha]
     for package in ("torch", "transformers", "accelerate", "datasets", "matplotlib"):
         require(package, "train", extra="train")
     from trbert_deploy.training.run import train as run_training
@@ -155,13 +155,6 @@ def _show(results: TrainingResults) -> None:
     for row in rows:
         table.add_row(*row)
     stdout.print(table)
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise typer.BadParameter(f"--alphas takes numbers such as 0.5,1,2, not {text!r}") from None
 
 
 @contextmanager
