@@ -517,7 +517,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     teacher, model = load_models(options.teacher, options.model)
     config = model.model.config
-    examples = read_examples(options.data, [str(config.id2label[number]) for number in range(config.num_labels)])
+    examples = read_examples(options.data, config.label_names)
     examples = examples.take(np.arange(len(examples))[: options.limit])
     tokenize: Callable[[int], TokenizedExamples] = functools.partial(
         TokenizedExamples, examples, load_tokenizer(model.folder)

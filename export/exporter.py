@@ -151,7 +151,7 @@ def _write_graphs(
 ) -> tuple[list[Graph], Graph, Graph | None]:
     traced: list[ModelProto] = []
     stages: list[Graph] = []
-    layers = [0, *model.config.reduction_layers, len(model.encoder_layers)]
+    layers = model.stage_bounds
     for index in range(model.num_stages):
         start = time.perf_counter()
         traced.append(trace_stage(model, index, by_budget=bool(selection.keep)))
@@ -197,7 +197,6 @@ def _model_facts(checkpoint: Checkpoint, source: str | None) -> ModelFacts:
     config = checkpoint.model.config
     backbone = config.backbone
     labelled = checkpoint.model.task.name in ("sequence-classification", "token-classification")
-    bert = backbone.model_type == "bert"
     return ModelFacts(
         source=source or checkpoint.folder.resolve().name,
         source_class=checkpoint.source_class,
@@ -206,10 +205,10 @@ def _model_facts(checkpoint: Checkpoint, source: str | None) -> ModelFacts:
         num_layers=backbone.num_hidden_layers,
         hidden_size=backbone.hidden_size,
         num_attention_heads=backbone.num_attention_heads,
-        intermediate_size=backbone.intermediate_size if bert else backbone.hidden_dim,
+        intermediate_size=config.intermediate_size,
         selector_size=config.selector_size,
         parameters=sum(parameter.numel() for parameter in checkpoint.model.parameters()),
-        labels=[str(config.id2label[index]) for index in range(config.num_labels)] if labelled else [],
+        labels=config.label_names if labelled else [],
     )
 
 

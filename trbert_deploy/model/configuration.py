@@ -57,6 +57,17 @@ class TRBertConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is u
         super().__post_init__(**kwargs)
 
     @property
+    def label_names(self) -> list[str]:
+        """The classes' names, in order."""
+        return [str(self.id2label[number]) for number in range(self.num_labels)]
+
+    @property
+    def intermediate_size(self) -> int:
+        """Width of the backbone's feed-forward layers, which BERT and DistilBERT name differently."""
+        backbone = self.backbone
+        return int(backbone.intermediate_size if backbone.model_type == "bert" else backbone.hidden_dim)
+
+    @property
     def selection(self) -> Selection:
         """The default selection, checked against the number of reductions."""
         return Selection.of(self.keep, len(self.reduction_layers or ()))

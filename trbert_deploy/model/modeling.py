@@ -126,6 +126,11 @@ class TRBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]  # transform
         layers: nn.ModuleList = self.backbone.encoder.layer if bert else self.backbone.transformer.layer
         return layers
 
+    @property
+    def stage_bounds(self) -> tuple[int, ...]:
+        """Stage s runs the layers from bound s to just before bound s + 1."""
+        return (0, *self.config.reduction_layers, len(self.encoder_layers))
+
     def carried(self) -> tuple[str, ...]:
         """Names of the tensors that one stage hands to the next."""
         return CARRIED + (CARRIED_MULTIPLE_CHOICE if self.task.multiple_choice else ())
@@ -193,7 +198,7 @@ class TRBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]  # transform
                 full = inputs["hidden_states"].index_select(0, rows)
                 order_mask = keep_mask.index_select(0, rows)
 
-        bounds = (0, *self.config.reduction_layers, len(self.encoder_layers))
+        bounds = self.stage_bounds
         mask = valid if option_mask is None else option_mask
         states = self.run_layers(bounds[index], bounds[index + 1], states, mask)
 

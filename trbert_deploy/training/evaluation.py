@@ -45,20 +45,19 @@ class Evaluation:
     @property
     def flops(self) -> float:
         """Exact FLOPs of a row, on average."""
-        return float(
-            np.mean(
-                [
-                    exact_flops(self.shape, RowTokens(int(length), tuple(map(int, kept))))
-                    for length, kept in zip(self.lengths, self.kept, strict=True)
-                ]
-            )
-        )
+        return float(np.mean([exact_flops(self.shape, row) for row in self._tokens()]))
 
     @property
     def flops_ratio(self) -> float:
         """Exact FLOPs of the same rows without reduction, over `flops`."""
-        dense = np.mean([exact_flops(self.shape, RowTokens(int(length))) for length in self.lengths])
+        dense = np.mean([exact_flops(self.shape, row.dense) for row in self._tokens()])
         return float(dense / self.flops)
+
+    def _tokens(self) -> list[RowTokens]:
+        return [
+            RowTokens(length, tuple(kept))
+            for length, kept in zip(self.lengths.tolist(), self.kept.tolist(), strict=True)
+        ]
 
 
 @torch.inference_mode()
@@ -98,12 +97,11 @@ def evaluate(
 
 def _shape_of(model: TRBertPreTrainedModel) -> ModelShape:
     config, backbone = model.config, model.config.backbone
-    intermediate = backbone.intermediate_size if backbone.model_type == "bert" else backbone.hidden_dim
     return ModelShape(
         model.task,
         backbone.num_hidden_layers,
         backbone.hidden_size,
-        intermediate,
+        config.intermediate_size,
         config.selector_size,
         config.num_labels,
         tuple(config.reduction_layers),

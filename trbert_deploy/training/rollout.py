@@ -53,8 +53,8 @@ def roll_out(
         is no choice and counts for nothing.
     """
     states, valid, *_ = model.embed(inputs)
-    bounds = [*model.config.reduction_layers, len(model.encoder_layers)]
-    states = model.run_layers(0, bounds[0], states, valid)
+    bounds = model.stage_bounds
+    states = model.run_layers(bounds[0], bounds[1], states, valid)
     rows = len(states)
     lengths = valid.sum(-1).float().repeat_interleave(samples)
     source = torch.arange(rows, device=states.device).repeat_interleave(samples)
@@ -81,7 +81,7 @@ def roll_out(
         states = gather_states(states, source, order)
         original = original.gather(1, order)
         source = everyone
-        states = model.run_layers(bounds[index], bounds[index + 1], states, valid)
+        states = model.run_layers(bounds[index + 1], bounds[index + 2], states, valid)
     (answer,) = model.apply_head(states, inputs)
     by_row = (rows, samples, -1)
     return Rollout(

@@ -17,6 +17,10 @@ from trbert_deploy.model import TRBertConfig, TRBertForSequenceClassification, T
 from trbert_deploy.tasks import SEQUENCE_CLASSIFICATION
 from trbert_deploy.training.data import Examples, read_examples
 
+_DROPOUTS = {
+    "bert": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    "distilbert": ("dropout", "attention_dropout", "seq_classif_dropout"),
+}
 _OTHER_PROBLEMS = ("regression", "multi_label_classification")  # transformers' names
 
 
@@ -72,7 +76,7 @@ def load_start(source: str | Path, data: Path, *, labels: Sequence[str] | None, 
             )
         if config.num_labels < 2 or read_config(checkpoint.folder).get("problem_type") in _OTHER_PROBLEMS:
             raise CheckpointError(f"{source} does not choose one of several classes, and only that is trained")
-        examples = read_examples(data, [str(config.id2label[number]) for number in range(config.num_labels)])
+        examples = read_examples(data, config.label_names)
     if len(set(examples.labels.tolist())) < 2:
         raise InputError(f"{data} holds rows of one class only")
     tokenizer = load_tokenizer(checkpoint.folder)
@@ -109,12 +113,8 @@ def with_selectors(dense: TRBertPreTrainedModel, seed: int) -> TRBertPreTrainedM
 def set_dropout(model: TRBertPreTrainedModel, rate: float) -> None:
     """Make every dropout of a model this one, in its configuration too."""
     backbone = model.config.backbone
-    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-        if backbone.model_type == "bert":
-            setattr(backbone, name, rate)
-    for name in ("dropout", "attention_dropout", "seq_classif_dropout"):
-        if backbone.model_type == "distilbert":
-            setattr(backbone, name, rate)
+    for name in _DROPOUTS[backbone.model_type]:
+        setattr(backbone, name, rate)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = rate
