@@ -58,6 +58,7 @@ from trbert_deploy.flops import ModelShape, RowTokens, exact_flops
 from trbert_deploy.model import TRBertForSequenceClassification, TRBertPreTrainedModel
 from trbert_deploy.runtimes.onnxrt import share_threads
 from trbert_deploy.selection import Selection
+from trbert_deploy.tables import markdown_table
 from trbert_deploy.training.data import TokenizedExamples, read_examples
 from trbert_deploy.training.evaluation import Evaluation, evaluate
 
@@ -429,7 +430,6 @@ def table(lines: Sequence[Line], timings: Sequence[Timing]) -> list[list[str]]:
 def markdown(lines: Sequence[Line], timings: Sequence[Timing], threads: int) -> str:
     """The table and how it was made."""
     header, *body = table(lines, timings)
-    text = [header, ["---", *["---:"] * (len(header) - 1)], *body]
     rows, facts = len(lines[0].evaluations[0].labels), environment()
     rounds = ", ".join(f"{len(timing.samples_ms[TEACHER])} of batch {timing.batch_size}" for timing in timings)
     method = f"""\
@@ -440,8 +440,7 @@ real lengths, the teacher's over the line's. Wall clock under ONNX Runtime {fact
 {facts["cpu"]}: the teacher's median over the line's, on rows drawn at random, which every arm groups by length; arms
 interleaved in one process, tokenization not counted; rounds: {rounds}. Attention and chance have no graphs of their own
 to time: with as many tokens kept the same reducing graphs would run, only the scores would come from elsewhere."""
-    drawn = "\n".join("| " + " | ".join(cells) + " |" for cells in text)
-    return f"{drawn}\n\n{textwrap.fill(' '.join(method.split()), 120)}\n"
+    return f"{markdown_table(header, body)}\n\n{textwrap.fill(' '.join(method.split()), 120)}\n"
 
 
 def as_json(lines: Sequence[Line], timings: Sequence[Timing]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trbert_deploy.bundle.folder import whole_folder
+from trbert_deploy.bundle.folder import whole_file, whole_folder
 from trbert_deploy.errors import TRBertError
 
 
@@ -91,3 +91,28 @@ def test_a_parent_that_is_a_file(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(TRBertError, match="cannot be written"):
         write(tmp_path / "file" / "out", "new")
+
+
+def test_a_file_takes_its_place_when_it_is_whole(tmp_path):
+    file = tmp_path / "file"
+    for text in ("first", "second"):
+        with whole_file(file) as partial:
+            partial.write_text(text)
+            assert partial.parent == tmp_path  # so that the rename is atomic
+        assert file.read_text() == text
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_file_whose_block_fails_is_as_it_was(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("old")
+
+    def fail():
+        with whole_file(file) as partial:
+            partial.write_text("half")
+            raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        fail()
+    assert file.read_text() == "old"
+    assert names(tmp_path) == ["file"]

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trbert_deploy.bench.report import Accuracy, Flops, Quality, Report, WorkloadResult
+from trbert_deploy.tables import markdown_table
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,8 @@ def markdown(report: Report) -> str:
     """The sheets as GitHub tables, the method and the environment below them."""
     parts = [f"**{heading(report)}**"]
     for sheet in sheets(report):
-        lines = [
-            f"{sheet.title}\n",
-            _markdown_row([header.replace("\n", " ") for header in sheet.headers]),
-            _markdown_row(["---", *["---:"] * (len(sheet.headers) - 1)]),
-            *(_markdown_row(row) for row in sheet.rows),
-        ]
-        parts.append("\n".join(lines))
+        headers = [header.replace("\n", " ") for header in sheet.headers]
+        parts.append(f"{sheet.title}\n\n{markdown_table(headers, sheet.rows)}")
     parts.append(method_line(report))
     parts += [f"Note: {note}." for note in report.notes]
     parts.append("\n".join(f"- {name}: {value}" for name, value in report.environment.items()))
@@ -169,7 +165,3 @@ def _agreement(quality: Quality) -> Sheet:
             ]
         ],
     )
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"

@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all."""
+"""Folders and files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -49,6 +49,21 @@ def whole_folder(out: Path, *, force: bool, replaceable: Callable[[Path], bool])
         finally:
             shutil.rmtree(writer.partial, ignore_errors=True)
             writer.lock_file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give the name of a temporary file to write; when the block ends well, it becomes `path`, whatever stood there.
+
+    If the block fails, `path` is as it was. A killed process leaves a hidden file beside it.
+    """
+    partial = path.with_name(f".{path.name}.partial-{uuid.uuid4().hex[:12]}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 class _Writer:

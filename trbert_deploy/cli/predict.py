@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -124,13 +123,10 @@ def _whole_file(out: Path | None, force: bool) -> Iterator[TextIO]:
         raise TRBertError(f"{out} is not a file", "give another --out")
     if out.exists() and not force:
         raise TRBertError(f"{out} exists", "give another --out, or --force to replace it")
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    from trbert_deploy.bundle.folder import whole_file
+
     try:
-        with partial.open("w", encoding="utf-8") as stream:
+        with whole_file(out) as partial, partial.open("w", encoding="utf-8") as stream:
             yield stream
-        partial.replace(out)
     except OSError as error:
         raise TRBertError(f"{out} cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()

@@ -7,6 +7,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from trbert_deploy.bundle.folder import whole_file
+
 
 class Metrics:
     """Averages measures over a few steps and appends them to metrics.jsonl.
@@ -28,9 +30,8 @@ class Metrics:
         if not self._enabled or not self._file.exists():
             return
         kept = [line for line in read_metrics(self._file) if line["phase"] != phase or line["step"] <= done]
-        partial = self._file.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        partial.replace(self._file)
+        with whole_file(self._file) as partial:
+            partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
     def add(self, step: int, measures: dict[str, float], *, write: bool) -> None:
         """Take one step's measures; with `write`, give out the average of those since the last line."""

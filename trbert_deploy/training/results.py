@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from trbert_deploy.bundle.folder import whole_file
 from trbert_deploy.environment import environment
+from trbert_deploy.tables import markdown_table
 from trbert_deploy.training.plots import plot_trade_off
 
 SCHEMA_VERSION = "1.0"
@@ -81,8 +83,7 @@ class TrainingResults:
     def markdown(self) -> str:
         """The table, with the number of rows below it."""
         header, *rows = self.table()
-        lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{self.rows} rows.\n"
+        return f"{markdown_table(header, rows)}\n\n{self.rows} rows.\n"
 
 
 def read_models(folder: Path) -> list[TrainedModel]:
@@ -95,7 +96,8 @@ def read_models(folder: Path) -> list[TrainedModel]:
 
 def write_results(results: TrainingResults, folder: Path) -> None:
     """Write results.json, results.md and trade_off.png."""
-    (folder / "results.json").write_text(json.dumps(results.as_json(), indent=2) + "\n", encoding="utf-8")
+    with whole_file(folder / "results.json") as partial:  # a later sweep reads it back
+        partial.write_text(json.dumps(results.as_json(), indent=2) + "\n", encoding="utf-8")
     (folder / "results.md").write_text(results.markdown(), encoding="utf-8")
     points = [(f"alpha {model.alpha:g}", model.flops_ratio, model.accuracy) for model in results.models]
     plot_trade_off(points, results.teacher_accuracy, folder / "trade_off.png")

@@ -32,7 +32,7 @@ import torch
 from accelerate import Accelerator
 from filelock import FileLock, Timeout
 
-from trbert_deploy.bundle.folder import whole_folder
+from trbert_deploy.bundle.folder import whole_file, whole_folder
 from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
 from trbert_deploy.errors import InputError, TRBertError
 from trbert_deploy.model import TRBertPreTrainedModel
@@ -149,9 +149,8 @@ def _claim(out: Path, config: dict[str, Any], accelerator: Accelerator) -> None:
     if accelerator.is_main_process and not file.exists():
         if any(entry.name[0] != "." for entry in out.iterdir()):
             raise InputError(f"{out} exists and holds no training run", "give another --out")
-        partial = file.with_name(f".{file.name}")
-        partial.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        partial.replace(file)
+        with whole_file(file) as partial:
+            partial.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     accelerator.wait_for_everyone()
     before, wanted = json.loads(file.read_text(encoding="utf-8")), json.loads(json.dumps(config))
     differing = [
@@ -285,10 +284,8 @@ class _Run:
         if not file.exists() and self.accelerator.is_main_process:
             with self.accelerator.autocast():
                 logits = self._evaluate(teacher, self.rows, "the teacher's answers").logits
-            partial = file.with_name(f".{file.name}")
-            with partial.open("wb") as stream:
+            with whole_file(file) as partial, partial.open("wb") as stream:
                 np.save(stream, logits)
-            partial.replace(file)
         self.accelerator.wait_for_everyone()
         return torch.from_numpy(np.load(file))
 
