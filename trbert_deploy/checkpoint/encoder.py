@@ -40,15 +40,16 @@ def load_encoder(source: str | Path, labels: Sequence[str]) -> Checkpoint:
     name = architecture_of(raw)
     if name not in ENCODER_CLASSES:
         raise CheckpointError(f"{folder} is no bare encoder: its config.json names {name or 'no class'}")
-    backbone = ENCODER_CLASSES[name]
-    classifier = {"bert": "Bert", "distilbert": "DistilBert"}[backbone] + "ForSequenceClassification"
+    classifier = ENCODER_CLASSES[name]
+    foreign = PLAIN_CLASSES[classifier]
+    prefix = f"{foreign.backbone}."
     named = {"id2label": dict(enumerate(labels)), "label2id": {label: number for number, label in enumerate(labels)}}
     model = empty_model(raw | named, classifier, folder)
     weights = {
-        key if key.startswith(f"{backbone}.") else f"{backbone}.{key}": tensor
+        key if key.startswith(prefix) else f"{prefix}{key}": tensor
         for key, tensor in read_weights(folder).items()
         if not key.startswith(_PRETRAINING_HEADS)
     }
     fresh = {key: tensor for key, tensor in model.state_dict().items() if key.startswith("head.")}
-    load_weights(model, fresh | foreign_weights(weights, PLAIN_CLASSES[classifier], 0), str(folder))
+    load_weights(model, fresh | foreign_weights(weights, foreign, 0), str(folder))
     return Checkpoint(model.eval(), folder, name)

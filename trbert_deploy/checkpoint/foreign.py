@@ -74,10 +74,10 @@ PLAIN_CLASSES = {
     )
 }
 
-#: Encoders without a task head, and the backbone of each.
+#: Encoders without a task head, and the classifier that each becomes.
 ENCODER_CLASSES = {
-    f"{prefix}{suffix}": backbone
-    for prefix, backbone in (("Bert", "bert"), ("DistilBert", "distilbert"))
+    f"{prefix}{suffix}": f"{prefix}ForSequenceClassification"
+    for prefix in ("Bert", "DistilBert")
     for suffix in ("Model", "ForMaskedLM", "ForPreTraining")
 }
 

@@ -11,7 +11,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from trbert_deploy.checkpoint import Checkpoint, is_encoder, load_checkpoint, load_encoder, load_tokenizer, read_config
+from trbert_deploy.checkpoint import (
+    Checkpoint,
+    folder_of,
+    is_encoder,
+    load_checkpoint,
+    load_encoder,
+    load_tokenizer,
+    read_config,
+)
 from trbert_deploy.errors import CheckpointError, InputError
 from trbert_deploy.model import TRBertConfig, TRBertForSequenceClassification, TRBertPreTrainedModel
 from trbert_deploy.tasks import SEQUENCE_CLASSIFICATION
@@ -54,16 +62,17 @@ def load_start(source: str | Path, data: Path, *, labels: Sequence[str] | None, 
         CheckpointError: the checkpoint is of another task, has no tokenizer, or cannot be read.
         InputError: the data cannot be read, or has other labels than the classifier.
     """
-    bare = is_encoder(source)
+    folder = folder_of(source)
+    bare = is_encoder(folder)
     checkpoint: Checkpoint
     if bare:
         examples = read_examples(data, labels)
         torch.manual_seed(seed)
-        checkpoint = load_encoder(source, examples.names)
+        checkpoint = load_encoder(folder, examples.names)
     else:
         if labels:
             raise InputError(f"{source} is a classifier and has names for its labels already", "leave --labels out")
-        checkpoint = load_checkpoint(source)
+        checkpoint = load_checkpoint(folder)
         config = checkpoint.model.config
         if checkpoint.model.task is not SEQUENCE_CLASSIFICATION:
             raise CheckpointError(
@@ -74,12 +83,12 @@ def load_start(source: str | Path, data: Path, *, labels: Sequence[str] | None, 
             raise CheckpointError(
                 f"{source} has selectors already", "give the dense model that they are to be learned for"
             )
-        if config.num_labels < 2 or read_config(checkpoint.folder).get("problem_type") in _OTHER_PROBLEMS:
+        if config.num_labels < 2 or read_config(folder).get("problem_type") in _OTHER_PROBLEMS:
             raise CheckpointError(f"{source} does not choose one of several classes, and only that is trained")
         examples = read_examples(data, config.label_names)
     if len(set(examples.labels.tolist())) < 2:
         raise InputError(f"{data} holds rows of one class only")
-    tokenizer = load_tokenizer(checkpoint.folder)
+    tokenizer = load_tokenizer(folder)
     if tokenizer is None:
         raise CheckpointError(
             f"{source} has no tokenizer", "put tokenizer.json or vocab.txt beside the weights"
