@@ -207,6 +207,7 @@ def test_rows_set_aside_are_not_trained_on():
     assert hold_out(examples, 0.1, seed=3)[1].texts == aside.texts
     assert hold_out(examples, 0.1, seed=4)[1].texts != aside.texts
     assert len(hold_out(examples, 0.001, seed=3)[1]) == 1
+    assert len(hold_out(examples, 0.999, seed=3)[0]) == 1
 
 
 # -- tokens --------------------------------------------------------------------------------------------------

@@ -270,6 +270,8 @@ def test_two_processes_train_one_model(encoder, tmp_path):
         ({"samples": 1}, "samples must be at least 2"),
         ({"joint_epochs": 0}, "joint_epochs must be greater than 0"),
         ({"warmup": 1.5}, "warmup must lie between 0 and 1"),
+        ({"hold_out": 0.0}, "hold_out must be greater than 0 and less than 1"),
+        ({"hold_out": 1.0}, "hold_out must be greater than 0 and less than 1"),
         ({"precision": "int8"}, "one of no, bf16, fp16"),
         ({"labels": ("a", "a")}, "different names"),
         ({"seed": -1}, "seed must be 0 at least"),

@@ -76,7 +76,9 @@ class TrainingArguments:
         for name in sorted(positive):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be greater than 0, not {getattr(self, name)}")
-        for name in ("warmup", "imitation", "dropout", "hold_out"):
+        if not 0 < self.hold_out < 1:
+            raise InputError(f"hold_out must be greater than 0 and less than 1, not {self.hold_out}")
+        for name in ("warmup", "imitation", "dropout"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise InputError(f"{name} must lie between 0 and 1, not {value}")

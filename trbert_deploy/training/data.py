@@ -261,8 +261,8 @@ def hold_out(examples: Examples, fraction: float, seed: int) -> tuple[Examples, 
     """Set rows aside at random, to evaluate on.
 
     Returns:
-        The rest, and `fraction` of the rows, at least one.
+        The rest, and `fraction` of the rows; at least one row each.
     """
     order = np.random.default_rng(seed).permutation(len(examples))
-    cut = max(1, round(len(examples) * fraction))
+    cut = min(max(1, round(len(examples) * fraction)), len(examples) - 1)
     return examples.take(np.sort(order[cut:])), examples.take(np.sort(order[:cut]))
