@@ -26,6 +26,7 @@ import argparse
 import copy
 import dataclasses
 import functools
+import hashlib
 import json
 import sys
 import tempfile
@@ -48,6 +49,7 @@ from trbert_deploy.bench.stats import latency, speed_up
 from trbert_deploy.bench.timing import interleave
 from trbert_deploy.bench.workload import Dataset, data_workload
 from trbert_deploy.bundle import Bundle
+from trbert_deploy.bundle.folder import whole_file
 from trbert_deploy.bundle.manifest import SelectionFacts
 from trbert_deploy.checkpoint import Checkpoint, load_checkpoint, load_tokenizer
 from trbert_deploy.engine import Engine, load
@@ -60,7 +62,7 @@ from trbert_deploy.runtimes.onnxrt import share_threads
 from trbert_deploy.selection import Selection
 from trbert_deploy.tables import markdown_table
 from trbert_deploy.training.data import TokenizedExamples, read_examples
-from trbert_deploy.training.evaluation import Evaluation, evaluate
+from trbert_deploy.training.evaluation import Evaluation, evaluate, shape_of
 
 BUDGETS = ((0.5, 0.25), (0.4, 0.15), (0.3, 0.1), (0.2, 0.07))
 SAMPLE = 256  # rows that are timed
@@ -230,7 +232,46 @@ class Line:
         return mean
 
 
+@dataclass(frozen=True)
+class Answers:
+    """Answers rows, or reads what a run before this one answered.
+
+    Attributes:
+        folder: where answers are kept; None keeps none.
+    """
+
+    folder: Path | None = None
+
+    def evaluate(
+        self, name: str, model: TRBertPreTrainedModel, rows: TokenizedExamples, keep: Sequence[float]
+    ) -> Evaluation:
+        """See `trbert_deploy.training.evaluation.evaluate`; the name tells apart what has the same weights."""
+        if self.folder is None:
+            return evaluate(model, rows, keep=keep)
+        file = self.folder / f"{_fingerprint(name, model, rows, keep)}.npz"
+        if not file.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            evaluation = evaluate(model, rows, keep=keep)
+            with whole_file(file) as partial, partial.open("wb") as stream:
+                np.savez(stream, logits=evaluation.logits, kept=evaluation.kept)
+        with np.load(file) as arrays:
+            return Evaluation(arrays["logits"], arrays["kept"], rows.labels, rows.lengths, shape_of(model))
+
+
+def _fingerprint(
+    name: str, model: TRBertPreTrainedModel, rows: TokenizedExamples, keep: Sequence[float]
+) -> str:
+    """Of everything that the answers depend on."""
+    digest = hashlib.sha256(json.dumps([name, list(keep), len(rows), model.config.reduction_layers]).encode())
+    for tensor in model.state_dict().values():
+        digest.update(tensor.numpy().tobytes())
+    for batch in rows.in_order(len(rows)):
+        digest.update(batch.input_ids.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 def answer(
+    answers: Answers,
     name: str,
     models: Sequence[TRBertPreTrainedModel],
     rows: TokenizedExamples,
@@ -240,6 +281,7 @@ def answer(
     """Run all rows through a model, or through several that one line is the mean of.
 
     Args:
+        answers: where they come from.
         name: of the line.
         models: most often one.
         rows: labelled.
@@ -248,7 +290,9 @@ def answer(
     """
     start = time.perf_counter()
     _progress(f"{name}: answering {len(rows)} rows")
-    evaluations = [evaluate(model, rows, keep=list(keep)) for model in models]
+    evaluations = [
+        answers.evaluate(f"{name}, {number}", model, rows, list(keep)) for number, model in enumerate(models)
+    ]
     if kept is None:
         kept = [float(mean) for mean in np.mean([evaluation.kept_fractions for evaluation in evaluations], axis=0)]
     line = Line(name, evaluations, kept)
@@ -257,38 +301,44 @@ def answer(
 
 
 def model_lines(
-    teacher: TRBertPreTrainedModel, model: TRBertPreTrainedModel, rows: TokenizedExamples
+    answers: Answers, teacher: TRBertPreTrainedModel, model: TRBertPreTrainedModel, rows: TokenizedExamples
 ) -> tuple[list[Line], dict[str, Sequence[float]]]:
     """The teacher, the model in policy mode and in budget mode.
 
     Returns:
         The lines in this order, and the budgets by their lines' names; the last one is the policy's own.
     """
-    lines = [answer(TEACHER, [teacher], rows), answer(POLICY, [model], rows)]
+    lines = [answer(answers, TEACHER, [teacher], rows), answer(answers, POLICY, [model], rows)]
     budgets: dict[str, Sequence[float]] = {f"TR-BERT, budget {_listed(keep, 'g')}": keep for keep in BUDGETS}
     own = lines[-1].kept
     budgets[f"TR-BERT, budget {_listed(own, '.3f')} ({_OWN})"] = own
-    return lines + [answer(name, [model], rows, keep) for name, keep in budgets.items()], budgets
+    return lines + [answer(answers, name, [model], rows, keep) for name, keep in budgets.items()], budgets
 
 
 def rival_lines(
-    teacher: TRBertPreTrainedModel, model: TRBertPreTrainedModel, rows: TokenizedExamples, keep: Sequence[float]
+    answers: Answers,
+    teacher: TRBertPreTrainedModel,
+    model: TRBertPreTrainedModel,
+    rows: TokenizedExamples,
+    keep: Sequence[float],
 ) -> list[Line]:
     """Rankings that were not learned, on the weights of model and teacher, at the model's budget."""
     layers = model.config.reduction_layers
     lines = []
     for owner, weights in (("TR-BERT", model), ("teacher", teacher)):
         name = f"{owner}'s weights, {_OWN}, ranked by"
-        lines.append(answer(f"{name} attention", [by_attention(weights, layers)], rows, keep))
+        lines.append(answer(answers, f"{name} attention", [by_attention(weights, layers)], rows, keep))
         draws = [at_random(weights, layers, seed) for seed in _RANDOM_SEEDS]
-        lines.append(answer(f"{name} chance", draws, rows, keep))
+        lines.append(answer(answers, f"{name} chance", draws, rows, keep))
     return lines
 
 
-def cut_line(teacher: TRBertPreTrainedModel, length: int, cut: TokenizedExamples, rows: TokenizedExamples) -> Line:
+def cut_line(
+    answers: Answers, teacher: TRBertPreTrainedModel, length: int, cut: TokenizedExamples, rows: TokenizedExamples
+) -> Line:
     """The teacher on rows cut to `length` tokens."""
     read = float(np.mean(cut.lengths / rows.lengths))
-    return answer(f"dense teacher, texts cut to {length} tokens", [teacher], cut, kept=[read])
+    return answer(answers, f"dense teacher, texts cut to {length} tokens", [teacher], cut, kept=[read])
 
 
 # -- wall clock ---------------------------------------------------------------------------------------------------
@@ -508,6 +558,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="labelled rows: JSON lines, CSV or parquet")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=int, help="so many rows at most, to try it out")
+    parser.add_argument("--answers", type=Path, help="folder to keep answers in: a run that is repeated goes on there")
     parser.add_argument("--json", type=Path, help="file for the results with raw samples and environment")
     parser.add_argument("--markdown", type=Path, help="file for the table")
     options = parser.parse_args()
@@ -523,13 +574,14 @@ def main() -> None:
     )
     rows = tokenize(config.backbone.max_position_embeddings)
 
-    lines, budgets = model_lines(teacher.model, model.model, rows)
+    answers = Answers(options.answers)
+    lines, budgets = model_lines(answers, teacher.model, model.model, rows)
     policy = lines[1]
     length = equal_cost_length(lines[0].evaluations[0].shape, rows.lengths, policy.flops)
     cut = tokenize(length)
-    lines.append(cut_line(teacher.model, length, cut, rows))
+    lines.append(cut_line(answers, teacher.model, length, cut, rows))
     cut_name = lines[-1].name
-    lines += rival_lines(teacher.model, model.model, rows, policy.kept)
+    lines += rival_lines(answers, teacher.model, model.model, rows, policy.kept)
     timings = measure_wall_clock(teacher, model, budgets, cut_name, rows, cut, options.threads)
 
     text = markdown(lines, timings, options.threads)
@@ -539,7 +591,7 @@ def main() -> None:
     if options.json:
         document = {
             "benchmark": "trained_model",
-            "config": {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+            "config": {name: getattr(value, "name", value) for name, value in vars(options).items()}
             | {"rows": len(rows), "sample": min(SAMPLE, len(rows)), "warmup": _WARMUP, "seed": _SEED},
             "environment": environment(),
             "results": as_json(lines, timings),

@@ -164,6 +164,31 @@ def test_texts_are_cut_to_the_first_length_that_costs_no_less(script, run, token
     assert script.equal_cost_length(whole.shape, one_row, exact_flops(whole.shape, RowTokens(12))) == 12
 
 
+def test_answers_are_kept_for_a_run_that_is_repeated(script, run, tokenize, tmp_path, monkeypatch):
+    model, rows = load_checkpoint(run / "model").model, tokenize()
+    wanted = evaluate(model, rows, keep=[])
+    answers = script.Answers(tmp_path / "answers")
+    calls = []
+    monkeypatch.setattr(script, "evaluate", lambda *given, **options: calls.append(1) or evaluate(*given, **options))
+    for _ in range(2):
+        evaluation = answers.evaluate("name", model, rows, [])
+        for name in ("logits", "kept", "labels", "lengths"):
+            assert np.array_equal(getattr(evaluation, name), getattr(wanted, name))
+        assert evaluation.shape == wanted.shape
+    assert len(calls) == 1
+
+    shorter = tokenize(20)
+    other = load_checkpoint(run / "model").model
+    with torch.no_grad():
+        other.selectors[1].score.bias += 1
+    for given in (("other", model, rows, []), ("name", model, rows, [0.5, 0.2]), ("name", model, shorter, [])):
+        assert np.array_equal(
+            answers.evaluate(*given).logits, evaluate(given[1], given[2], keep=given[3]).logits
+        )
+    assert np.array_equal(answers.evaluate("name", other, rows, []).kept, evaluate(other, rows, keep=[]).kept)
+    assert len(calls) == 5
+
+
 def test_standard_error_is_of_paired_rows(script, run, tokenize):
     evaluation = evaluate(load_checkpoint(run / "teacher").model, tokenize())
     right, labels = np.eye(2)[evaluation.labels], evaluation.labels
@@ -212,7 +237,7 @@ def test_a_whole_run_yields_every_line(script, run, tmp_path, monkeypatch, capsy
     assert captured.out == text
     assert f"dense teacher: answering {ROWS} rows" in captured.err
     document = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
-    assert document["config"]["model"] == str(run / "model")
+    assert document["config"]["model"] == "model"
     assert document["config"]["rows"] == ROWS
     results = {result["name"]: result for result in document["results"]}
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line[:1] == "|"]

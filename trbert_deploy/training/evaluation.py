@@ -92,10 +92,11 @@ def evaluate(
         done += len(rows)
         on_rows(done)
     model.train(training)
-    return Evaluation(logits, kept, examples.labels, examples.lengths, _shape_of(model))
+    return Evaluation(logits, kept, examples.labels, examples.lengths, shape_of(model))
 
 
-def _shape_of(model: TRBertPreTrainedModel) -> ModelShape:
+def shape_of(model: TRBertPreTrainedModel) -> ModelShape:
+    """What FLOPs depend on."""
     config, backbone = model.config, model.config.backbone
     return ModelShape(
         model.task,
