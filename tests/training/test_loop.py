@@ -47,7 +47,7 @@ def examples(tokenizer):
 def phase_of(kind, tiny_model, dropout=0.1):
     """A phase on a new model, always of the same weights."""
     model = tiny_model(layers=4)
-    set_dropout(model, dropout)
+    set_dropout(model, dropout, dropout)
     if kind == "fine-tuning":
         return FineTuning(model.without_reduction())
     if kind == "selectors":

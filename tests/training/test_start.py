@@ -194,9 +194,24 @@ def test_the_new_model_shares_no_memory_with_the_dense_one(dense):
     with torch.no_grad():
         for weight in model.parameters():
             weight.zero_()
-    set_dropout(model, 0.7)
+    set_dropout(model, 0.7, 0.7)
     np.testing.assert_array_equal(logits_of(dense), before)
     assert all(module.p != 0.7 for module in dense.modules() if isinstance(module, nn.Dropout))
+
+
+def test_dropouts_of_states_and_of_attention(dense, tmp_path):
+    model = with_selectors(dense, seed=0)
+    set_dropout(model, None, None)
+    assert model.config.backbone.to_dict() == dense.config.backbone.to_dict()
+    set_dropout(model, 0.7, 0.4)
+    model.save_pretrained(tmp_path)
+    for made in (model, load_checkpoint(tmp_path).model):  # the modules, and what the configuration makes of itself
+        layers = list(made.encoder_layers)
+        attention = [layer.attention.self if hasattr(layer.attention, "self") else layer.attention for layer in layers]
+        assert {module.dropout.p for module in attention} == {0.4}
+        rates = [module.p for module in made.modules() if isinstance(module, nn.Dropout)]
+        assert rates.count(0.4) == len(layers)
+        assert rates.count(0.7) == len(rates) - len(layers)
 
 
 def test_selectors_depend_on_the_seed_alone(dense):
@@ -227,7 +242,7 @@ def test_dropout_is_set_everywhere_and_in_the_configuration(dense, tmp_path):
     model = with_selectors(dense, seed=0)
     rates = {module.p for module in model.modules() if isinstance(module, nn.Dropout)}
     assert {0.2, 0.3} <= rates  # the checkpoint's own came along
-    set_dropout(model, 0.05)
+    set_dropout(model, 0.05, 0.05)
     assert {module.p for module in model.modules() if isinstance(module, nn.Dropout)} == {0.05}
     model.save_pretrained(tmp_path / "own")
     again = load_checkpoint(tmp_path / "own").model
@@ -238,6 +253,6 @@ def test_no_dropout_makes_training_mode_the_same_as_evaluation(dense):
     dropped = dense.train()
     torch.manual_seed(0)
     assert not np.array_equal(logits_of(dropped), logits_of(dropped))
-    set_dropout(dense, 0.0)
+    set_dropout(dense, 0.0, 0.0)
     trained = logits_of(dense)
     np.testing.assert_allclose(trained, logits_of(dense.eval()), atol=1e-6)

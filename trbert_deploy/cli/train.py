@@ -86,7 +86,13 @@ def train(
     ] = _DEFAULT.micro_batch_size,
     dropout: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Instead of the model's; 0 is several times faster on a CPU."),
+        typer.Option(min=0, max=1, help="Instead of the model's."),
+    ] = None,
+    attention_dropout: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Of attention probabilities, instead of --dropout; 0 is several times faster on a CPU."
+        ),
     ] = None,
     seed: int = _DEFAULT.seed,
     precision: Annotated[
@@ -119,6 +125,7 @@ def train(
         seed=seed,
         precision=precision,
         dropout=dropout,
+        attention_dropout=attention_dropout,
         fine_tune=fine_tune,
         fine_tune_epochs=fine_tune_epochs,
         fine_tune_learning_rate=fine_tune_learning_rate,

@@ -23,8 +23,9 @@ class TrainingArguments:
         seed: of weights, order of rows and sampling.
         precision: ``"no"`` (float32), ``"bf16"`` or ``"fp16"``: accelerate's mixed precision. Weights and selector
             logits stay float32.
-        dropout: of the backbone, instead of its configuration's; None leaves that. Zero is several times faster on a
-            CPU.
+        dropout: of the backbone, instead of its configuration's; None leaves that.
+        attention_dropout: of the attention probabilities, where it is to be another; None makes it `dropout`'s. Zero
+            is several times faster on a CPU.
         weight_decay: of AdamW, on matrices only.
         warmup: fraction of the steps over which the learning rate rises; it then falls to zero linearly.
         max_gradient_norm: gradients are scaled down to it.
@@ -52,6 +53,7 @@ class TrainingArguments:
     seed: int = 0
     precision: str = "no"
     dropout: float | None = None
+    attention_dropout: float | None = None
     weight_decay: float = 0.01
     warmup: float = 0.1
     max_gradient_norm: float = 1.0
@@ -78,7 +80,7 @@ class TrainingArguments:
                 raise InputError(f"{name} must be greater than 0, not {getattr(self, name)}")
         if not 0 < self.hold_out < 1:
             raise InputError(f"hold_out must be greater than 0 and less than 1, not {self.hold_out}")
-        for name in ("warmup", "imitation", "dropout"):
+        for name in ("warmup", "imitation", "dropout", "attention_dropout"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise InputError(f"{name} must lie between 0 and 1, not {value}")

@@ -294,5 +294,5 @@ class _Run:
         return evaluate(model, rows, on_rows=lambda done: self.report(f"evaluating: {name}", done, len(rows), {}))
 
     def _apply_dropout(self, model: TRBertPreTrainedModel) -> None:
-        if self.arguments.dropout is not None:
-            set_dropout(model, self.arguments.dropout)
+        rate, attention_rate = self.arguments.dropout, self.arguments.attention_dropout
+        set_dropout(model, rate, rate if attention_rate is None else attention_rate)

@@ -26,9 +26,10 @@ from trbert_deploy.tasks import SEQUENCE_CLASSIFICATION
 from trbert_deploy.training.data import Examples, read_examples
 
 _DROPOUTS = {
-    "bert": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
-    "distilbert": ("dropout", "attention_dropout", "seq_classif_dropout"),
+    "bert": ("hidden_dropout_prob",),
+    "distilbert": ("dropout", "seq_classif_dropout"),
 }
+_ATTENTION_DROPOUTS = {"bert": "attention_probs_dropout_prob", "distilbert": "attention_dropout"}
 _OTHER_PROBLEMS = ("regression", "multi_label_classification")  # transformers' names
 
 
@@ -119,11 +120,26 @@ def with_selectors(dense: TRBertPreTrainedModel, seed: int) -> TRBertPreTrainedM
     return model
 
 
-def set_dropout(model: TRBertPreTrainedModel, rate: float) -> None:
-    """Make every dropout of a model this one, in its configuration too."""
+def set_dropout(model: TRBertPreTrainedModel, rate: float | None, attention_rate: float | None) -> None:
+    """Make a model's dropouts these, in its configuration too; None leaves what is there.
+
+    Args:
+        model: its dropouts are changed in place.
+        rate: of states.
+        attention_rate: of attention probabilities.
+    """
     backbone = model.config.backbone
-    for name in _DROPOUTS[backbone.model_type]:
-        setattr(backbone, name, rate)
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = rate
+    bert = backbone.model_type == "bert"
+    layers: list[Any] = list(model.encoder_layers)
+    attention = [layer.attention.self.dropout if bert else layer.attention.dropout for layer in layers]
+    others = [module for module in model.modules() if isinstance(module, nn.Dropout) and module not in attention]
+    for value, names, modules in (
+        (rate, _DROPOUTS[backbone.model_type], others),
+        (attention_rate, (_ATTENTION_DROPOUTS[backbone.model_type],), attention),
+    ):
+        if value is None:
+            continue
+        for name in names:
+            setattr(backbone, name, value)
+        for module in modules:
+            module.p = value
