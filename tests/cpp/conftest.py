@@ -29,8 +29,9 @@ REVIEWS = [line["text"] for line in read_json_lines(evaluation_file())]
 
 def call(*command: object, **options: Any) -> str:
     """Run a program that has to succeed."""
+    words = [str(word) for word in command]
     result = subprocess.run(
-        [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options
     )
     assert result.returncode == 0, result.stdout
     return result.stdout
@@ -91,7 +92,7 @@ def text_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[.
     folder = tmp_path_factory.mktemp("cpp-bundles")
 
     @functools.cache
-    def export(task: str, backbone: str = "bert") -> Path:
+    def export(task: str, backbone: str) -> Path:
         place = folder / f"{task}-{backbone}"
         save_checkpoint(tiny_model(task, backbone), place / "model")
         trained = BertWordPieceTokenizer()
@@ -99,7 +100,7 @@ def text_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[.
         trained.save_model(str(place / "model"))
         return export_bundle(load_checkpoint(place / "model"), place / "bundle", with_dense=True).folder
 
-    return export
+    return lambda task, backbone="bert": export(task, backbone)
 
 
 class _Options(ctypes.Structure):

@@ -97,7 +97,9 @@ def text_items(task):
         ]
     items = [{"id": place, "text": text, "label": 1} for place, text in enumerate([*texts, *nasty])]
     if task == "sequence-classification":
-        items += [{"text": one, "text_pair": other} for one, other in zip(texts[:9], [*nasty, *texts[9:13]], strict=True)]
+        items += [
+            {"text": one, "text_pair": other} for one, other in zip(texts[:9], [*nasty, *texts[9:13]], strict=True)
+        ]
         items += [{"text": "no pair", "text_pair": None, "id": {"deep": [1, None]}}]
     return items
 

@@ -17,9 +17,7 @@ CONSUMER = CPP / "tests" / "consumer"
 
 
 def call(*command, **options):
-    result = subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, check=False, **options
-    )
+    result = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, **options)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 

@@ -60,7 +60,18 @@ EDITS = [
     (lambda manifest: manifest["files"].update({"../out": {"sha256": "", "bytes": 1}}), "outside the bundle"),
     (lambda manifest: manifest["files"].update({"/etc/passwd": {"sha256": "", "bytes": 1}}), "outside the bundle"),
 ]
-REQUIRED = ["task", "model", "reduction_layers", "selection", "limits", "stages", "fused", "dense", "tokenizer", "golden"]
+REQUIRED = [
+    "task",
+    "model",
+    "reduction_layers",
+    "selection",
+    "limits",
+    "stages",
+    "fused",
+    "dense",
+    "tokenizer",
+    "golden",
+]
 
 
 @pytest.mark.parametrize(("edit", "message"), EDITS)
@@ -212,11 +223,22 @@ def test_the_tools_exit_codes(cpp, text_bundle, broken):
     bundle = text_bundle("sequence-classification")
     assert tool(cpp, bundle, "--verify")[0] == 0
     assert tool(cpp, "--help")[0] == 0
-    for words in ([], [bundle, "--unknown"], [bundle, "--threads", "0"], [bundle, "--mode", "quick"], [bundle, "--data"]):
+    for words in (
+        [],
+        [bundle, "--unknown"],
+        [bundle, "--threads", "0"],
+        [bundle, "--mode", "quick"],
+        [bundle, "--data"],
+    ):
         code, stdout, stderr = tool(cpp, *words)
         assert (code, stdout) == (2, "")
         assert "usage: trbert-run" in stderr
-    for words in (["/nothing"], [bundle, "--device", "cuda"], [bundle, "--device", "x"], [bundle, "--data", "/nothing"]):
+    for words in (
+        ["/nothing"],
+        [bundle, "--device", "cuda"],
+        [bundle, "--device", "x"],
+        [bundle, "--data", "/nothing"],
+    ):
         code, stdout, stderr = tool(cpp, *words)
         assert (code, stdout) == (1, "")
         assert stderr.startswith("error: ")
@@ -239,7 +261,9 @@ def test_the_tool_answers_what_stands_before_a_broken_line(cpp, text_bundle):
 
 
 def test_the_tool_measures(cpp, text_bundle):
-    code, stdout, _ = tool(cpp, text_bundle("sequence-classification"), "a text", "another", "--bench", "5", "--threads", "1")
+    code, stdout, _ = tool(
+        cpp, text_bundle("sequence-classification"), "a text", "another", "--bench", "5", "--threads", "1"
+    )
     report = json.loads(stdout)
     assert code == 0
     assert report["rows"] == 2

@@ -26,6 +26,7 @@ LAST_CLASS = "\u0345"  # the highest canonical combining class, 240
 
 
 def only(**wanted: bool) -> BertNormalizer:
+    """A normalizer that takes these steps alone."""
     steps = {"clean_text": False, "handle_chinese_chars": False, "strip_accents": False, "lowercase": False}
     return BertNormalizer(**(steps | wanted))
 
@@ -75,6 +76,7 @@ def rows(items: Iterable[str]) -> str:
 
 
 def table(kind: str, name: str, entries: Iterable[Iterable[int]]) -> str:
+    """An array of structures in C++."""
     cells = ("{" + ", ".join(f"0x{number:X}" for number in entry) + "}" for entry in entries)
     return f"constexpr {kind} {name}[] = {{\n{rows(cells)}\n}};\n"
 
@@ -108,7 +110,11 @@ def text() -> str:
         table(
             "Decomposition",
             "kDecompositions",
-            ([code, *map(ord, whole), *[0] * (4 - len(whole))] for code, whole in decomposed.items() if whole != chr(code)),
+            (
+                [code, *map(ord, whole), *[0] * (4 - len(whole))]
+                for code, whole in decomposed.items()
+                if whole != chr(code)
+            ),
         ),
         "// {first, last, canonical combining class}",
         table("CombiningClass", "kCombiningClasses", combining_classes()),

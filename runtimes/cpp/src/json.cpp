@@ -1,5 +1,6 @@
 #include "json.hpp"
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <limits>
@@ -21,7 +22,8 @@ Json parse_json(std::string_view text) {
     try {
         return Json::parse(text.begin(), text.end(), bounded);
     } catch (const Json::exception& failure) {
-        const std::string what = failure.what();  // "[json.exception.parse_error.101] parse error at ..."
+        std::string what = failure.what();  // "[json.exception.parse_error.101] parse error at ..., last read: '...'"
+        std::replace_if(what.begin(), what.end(), [](char byte) { return static_cast<signed char>(byte) < ' '; }, '?');
         const std::size_t start = what.find("] ");
         throw std::invalid_argument(start == std::string::npos ? what : what.substr(start + 2));
     }

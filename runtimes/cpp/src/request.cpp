@@ -16,13 +16,12 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
 }
 
 void check_size(const std::string& name, const Ids& array) {
-    std::uint64_t size = 1;
+    const bool none = std::find(array.shape.begin(), array.shape.end(), 0) != array.shape.end();
+    std::uint64_t size = none ? 0 : 1;
     bool fits = true;
     for (const std::int64_t extent : array.shape) {
-        fits = fits && extent >= 0;
-        size *= static_cast<std::uint64_t>(extent);
-        fits = fits && size <= array.data.size();
-        if (extent == 0) break;
+        fits = fits && extent >= 0 && (none || static_cast<std::uint64_t>(extent) <= array.data.size() / size);
+        if (fits) size *= static_cast<std::uint64_t>(extent);
     }
     if (!fits || size != array.data.size()) {
         throw input_error(name + " is of shape " + shape_text(array.shape) + ", but holds " +

@@ -29,3 +29,14 @@ TEST_CASE("JSON nested too deeply is refused") {
     CHECK_THROWS_AS(parse_json(std::string(100'000, '[')), std::invalid_argument);
     CHECK_THROWS_AS(parse_json(std::string(1000, '[') + std::string(1000, ']')), std::invalid_argument);
 }
+
+TEST_CASE("messages hold no bytes of what was malformed") {
+    for (const char* text : {"\xff", "{\"a\": \"\xed\xa0\x80\"}", "\x01"}) {
+        try {
+            parse_json(text);
+            FAIL("not refused");
+        } catch (const std::invalid_argument& failure) {
+            for (const char byte : std::string(failure.what())) CHECK((byte >= ' ' && byte <= '~'));
+        }
+    }
+}

@@ -37,7 +37,7 @@ TEST_CASE("options of a row are cut alike") {
 
 TEST_CASE("tensors whose numbers do not fit their shape are refused") {
     for (const std::vector<std::int64_t>& shape : std::vector<std::vector<std::int64_t>>{
-             {2, 2}, {3}, {1, 3, 1}, {-1, -3}, {INT64_MAX, 3}, {INT64_MAX, INT64_MAX}, {0, 3}, {}}) {
+             {2, 2}, {3}, {1, 3, 1}, {-1, -3}, {INT64_MAX, 3}, {3, INT64_MAX}, {INT64_MAX, INT64_MAX}, {0, 3}, {}}) {
         CHECK_THROWS_AS(request("sequence-classification", {{"input_ids", {shape, {1, 2, 3}}}}), trbert::Error);
     }
 }
@@ -52,6 +52,13 @@ TEST_CASE("positions of a task must lie in the row") {
     CHECK_THROWS_AS(hotpot(-2, 1), trbert::Error);
     CHECK_THROWS_AS(request("hotpot", {{"input_ids", {{1, 3}, {1, 2, 3}}}}), trbert::Error);
     CHECK_THROWS_AS(request("wikihop", {{"input_ids", {{1, 3}, {1, 2, 3}}}, {"candidate_positions", {{1, 1}, {3}}}}), trbert::Error);
+}
+
+TEST_CASE("a row may have no sentences, a batch no empty rows") {
+    const Request made = request("hotpot", {{"input_ids", {{1, 3}, {1, 2, 3}}}, {"sentence_spans", {{1, 0, 2}, {}}}});
+    CHECK(made.take("sentence_spans", {0}, 3).shape == std::vector<std::int64_t>{1, 0, 2});
+    CHECK_THROWS_WITH_AS(request("sequence-classification", {{"input_ids", {{1, 0}, {}}}}), doctest::Contains("the batch is empty"),
+                         trbert::Error);
 }
 
 TEST_CASE("the longer of a pair is cut, in the end both to a half") {
