@@ -36,7 +36,8 @@ Ids integers_of(const Json& nested) { return array_of<std::int64_t>(nested, inte
 
 Tensor<float> floats_of(const Json& nested) {
     return array_of<float>(nested, [](const Json& value) {
-        if (!value.is_number()) throw std::invalid_argument(std::string("a number is wanted, not ") + value.type_name());
+        if (!value.is_number())
+            throw std::invalid_argument(std::string("a number is wanted, not ") + value.type_name());
         return value.get<float>();
     });
 }

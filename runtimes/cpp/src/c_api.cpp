@@ -65,8 +65,9 @@ trbert::Tensor<std::int64_t> tensor_of(const trbert_input& input) {
     trbert::Tensor<std::int64_t> tensor{{input.shape, input.shape + input.rank}, {}};
     std::size_t size = 1;
     for (const std::int64_t extent : tensor.shape) {
-        require(extent >= 0 && (extent == 0 || size <= SIZE_MAX / sizeof(std::int64_t) / static_cast<std::size_t>(extent)),
-                "the shape of an input is impossible");
+        require(
+            extent >= 0 && (extent == 0 || size <= SIZE_MAX / sizeof(std::int64_t) / static_cast<std::size_t>(extent)),
+            "the shape of an input is impossible");
         size *= static_cast<std::size_t>(extent);
     }
     require(size == 0 || input.data != nullptr, "an input has no data");
@@ -93,18 +94,23 @@ trbert_code trbert_load(const char* bundle, const trbert_options* options, trber
 
 void trbert_free(trbert_engine* engine) { delete engine; }
 
-trbert_code trbert_run(const trbert_engine* engine, const trbert_input* inputs, size_t count, int want_kept, trbert_output** output) {
+trbert_code trbert_run(const trbert_engine* engine, const trbert_input* inputs, size_t count, int want_kept,
+                       trbert_output** output) {
     return guarded([&] {
-        require(engine != nullptr && output != nullptr && (count == 0 || inputs != nullptr), "trbert_run was given a null pointer");
+        require(engine != nullptr && output != nullptr && (count == 0 || inputs != nullptr),
+                "trbert_run was given a null pointer");
         trbert::Inputs given;
-        for (size_t index = 0; index < count; ++index) given[inputs[index].name ? inputs[index].name : ""] = tensor_of(inputs[index]);
+        for (size_t index = 0; index < count; ++index)
+            given[inputs[index].name ? inputs[index].name : ""] = tensor_of(inputs[index]);
         *output = new trbert_output{engine->engine.run(given, want_kept != 0)};
     });
 }
 
-trbert_code trbert_output_tensor(const trbert_output* output, const char* name, const float** data, const int64_t** shape, size_t* rank) {
+trbert_code trbert_output_tensor(const trbert_output* output, const char* name, const float** data,
+                                 const int64_t** shape, size_t* rank) {
     return guarded([&] {
-        require(output != nullptr && name != nullptr && data != nullptr && shape != nullptr && rank != nullptr, "trbert_output_tensor was given a null pointer");
+        require(output != nullptr && name != nullptr && data != nullptr && shape != nullptr && rank != nullptr,
+                "trbert_output_tensor was given a null pointer");
         const auto found = output->output.find(name);
         require(found != output->output.end(), "there is no output of that name");
         *data = found->second.data.data();
@@ -113,11 +119,14 @@ trbert_code trbert_output_tensor(const trbert_output* output, const char* name, 
     });
 }
 
-trbert_code trbert_output_kept(const trbert_output* output, size_t reduction, size_t row, const int64_t** positions, size_t* count) {
+trbert_code trbert_output_kept(const trbert_output* output, size_t reduction, size_t row, const int64_t** positions,
+                               size_t* count) {
     return guarded([&] {
-        require(output != nullptr && positions != nullptr && count != nullptr, "trbert_output_kept was given a null pointer");
+        require(output != nullptr && positions != nullptr && count != nullptr,
+                "trbert_output_kept was given a null pointer");
         const auto& kept = output->output.kept;
-        require(reduction < kept.size() && row < kept[reduction].size(), "there are no kept positions of that reduction and row");
+        require(reduction < kept.size() && row < kept[reduction].size(),
+                "there are no kept positions of that reduction and row");
         *positions = kept[reduction][row].data();
         *count = kept[reduction][row].size();
     });
@@ -127,7 +136,8 @@ void trbert_free_output(trbert_output* output) { delete output; }
 
 trbert_code trbert_predict(const trbert_engine* engine, const char* json_lines, char** answers) {
     return guarded([&] {
-        require(engine != nullptr && json_lines != nullptr && answers != nullptr, "trbert_predict was given a null pointer");
+        require(engine != nullptr && json_lines != nullptr && answers != nullptr,
+                "trbert_predict was given a null pointer");
         std::string text;
         for (const std::string& answer : engine->engine.predict(lines_of(json_lines))) text += answer + "\n";
         char* copy = static_cast<char*>(std::malloc(text.size() + 1));

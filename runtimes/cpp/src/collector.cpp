@@ -11,8 +11,8 @@ namespace {
     throw error(ErrorCode::runtime, "a graph gave " + name + " of an unexpected shape");
 }
 
-// Kept positions of one row in the original row, for each reduction. Where the model restores tokens, all masks are over
-// the original positions; where it does not, each is over the tokens that the one before kept.
+// Kept positions of one row in the original row, for each reduction. Where the model restores tokens, all masks are
+// over the original positions; where it does not, each is over the tokens that the one before kept.
 std::vector<Rows> chain(const std::vector<Mask>& masks, std::size_t place, bool restores) {
     std::vector<Rows> chained;
     for (const Mask& mask : masks) {

@@ -111,7 +111,8 @@ std::vector<bool> answerable_of(const Row& row) {
 Answer span(const Row& row, const Output& output, std::size_t place) {
     const std::vector<bool> answerable = answerable_of(row);
     if (std::none_of(answerable.begin(), answerable.end(), [](bool may) { return may; })) {
-        return {{"answer", ""}, {"start", 0}, {"end", 0}, {"start_token", nullptr}, {"end_token", nullptr}, {"score", 0.0}};
+        return {{"answer", ""},           {"start", 0},           {"end", 0},
+                {"start_token", nullptr}, {"end_token", nullptr}, {"score", 0.0}};
     }
     const float* starts = slice(output, "start_logits", place).data;
     const float* ends = slice(output, "end_logits", place).data;
@@ -168,7 +169,9 @@ Answer tokens(const std::vector<std::string>& labels, const Row& row, const Slic
         if (row.offsets) {
             const std::optional<Span>& offset = (*row.offsets)[position];
             if (!offset) continue;
-            token = {{"text", characters(row.text, offset->start, offset->end)}, {"start", offset->start}, {"end", offset->end}};
+            token = {{"text", characters(row.text, offset->start, offset->end)},
+                     {"start", offset->start},
+                     {"end", offset->end}};
         }
         const Scores scores = softmax(logits.data + position * logits.columns, logits.columns);
         token["label"] = label(labels, best(scores));
@@ -180,11 +183,13 @@ Answer tokens(const std::vector<std::string>& labels, const Row& row, const Slic
 
 }  // namespace
 
-std::pair<std::size_t, std::size_t> best_span(const float* start, const float* end, const std::vector<bool>& answerable) {
+std::pair<std::size_t, std::size_t> best_span(const float* start, const float* end,
+                                              const std::vector<bool>& answerable) {
     std::pair<std::size_t, std::size_t> found{0, 0};
     double most = -std::numeric_limits<double>::infinity();
     for (std::size_t first = 0; first < answerable.size(); ++first) {
-        for (std::size_t last = first; last < answerable.size() && last < first + kMaxAnswerTokens && answerable[last]; ++last) {
+        for (std::size_t last = first; last < answerable.size() && last < first + kMaxAnswerTokens && answerable[last];
+             ++last) {
             const double score = static_cast<double>(start[first]) + static_cast<double>(end[last]);
             if (score > most) {
                 most = score;
@@ -195,7 +200,8 @@ std::pair<std::size_t, std::size_t> best_span(const float* start, const float* e
     return found;
 }
 
-Answer decode(const Task& task, const std::vector<std::string>& labels, const Row& row, const Output& output, std::size_t place) {
+Answer decode(const Task& task, const std::vector<std::string>& labels, const Row& row, const Output& output,
+              std::size_t place) {
     if (task.name == "question-answering") return span(row, output, place);
     if (task.name == "hotpot") return hotpot(row, output, place);
     if (task.name == "wikihop") return wikihop(row, output, place);

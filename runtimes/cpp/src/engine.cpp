@@ -17,7 +17,8 @@ std::unique_ptr<Runtime> make_runtime(const Bundle& bundle, const Options& optio
     if (options.mode == Mode::fused) return std::make_unique<FusedRuntime>(bundle, options);
     if (options.mode == Mode::staged) return std::make_unique<StagedRuntime>(bundle, bundle.stages, options);
     if (!bundle.dense) {
-        throw bundle_error("the bundle " + bundle.folder.string() + " has no dense graph", "export it again with --with-dense");
+        throw bundle_error("the bundle " + bundle.folder.string() + " has no dense graph",
+                           "export it again with --with-dense");
     }
     return std::make_unique<StagedRuntime>(bundle, std::vector<Graph>{*bundle.dense}, options);
 }
@@ -43,7 +44,8 @@ struct Engine::Impl {
     }
 
     // Answer rows that stand for equally many sequences.
-    void answer(const std::vector<Row>& all, const std::vector<std::size_t>& places, std::vector<std::string>& answers) const {
+    void answer(const std::vector<Row>& all, const std::vector<std::size_t>& places,
+                std::vector<std::string>& answers) const {
         std::vector<const Row*> chosen;
         for (const std::size_t place : places) chosen.push_back(&all[place]);
         const Output output = run(collate(chosen), true);
@@ -103,7 +105,8 @@ std::vector<std::string> Engine::predict(const std::vector<std::string>& items) 
 
 Verification Engine::verify() const {
     if (impl_->mode == Mode::dense && impl_->bundle.reductions > 0) {
-        throw error(ErrorCode::configuration, "the golden vectors are of the reducing model: they cannot prove mode dense",
+        throw error(ErrorCode::configuration,
+                    "the golden vectors are of the reducing model: they cannot prove mode dense",
                     "verify an engine of mode staged or fused");
     }
     const std::filesystem::path path = impl_->bundle.folder / std::filesystem::u8path(impl_->bundle.golden);
@@ -115,7 +118,8 @@ const Description& Engine::description() const { return impl_->description; }
 void Verification::require_passed() const {
     if (passed()) return;
     throw Error(ErrorCode::check, "the engine does not answer like its reference: " + complaints.front() + " (and " +
-                                      std::to_string(complaints.size() - 1) + " more). Check the bundle: trbert-deploy verify BUNDLE");
+                                      std::to_string(complaints.size() - 1) +
+                                      " more). Check the bundle: trbert-deploy verify BUNDLE");
 }
 
 const char* version() { return TRBERT_VERSION; }

@@ -27,10 +27,12 @@ double largest_difference(const std::vector<float>& given, const std::vector<flo
 void compare_kept(const Kept& given, const Kept& wanted, std::vector<std::string>& complaints) {
     if (given.size() != wanted.size()) throw std::invalid_argument("it has another number of reductions");
     for (std::size_t reduction = 0; reduction < wanted.size(); ++reduction) {
-        if (given[reduction].size() != wanted[reduction].size()) throw std::invalid_argument("it has another number of rows");
+        if (given[reduction].size() != wanted[reduction].size())
+            throw std::invalid_argument("it has another number of rows");
         for (std::size_t row = 0; row < wanted[reduction].size(); ++row) {
             if (given[reduction][row] == wanted[reduction][row]) continue;
-            complaints.push_back("reduction " + std::to_string(reduction + 1) + ", row " + std::to_string(row) + ": kept positions differ");
+            complaints.push_back("reduction " + std::to_string(reduction + 1) + ", row " + std::to_string(row) +
+                                 ": kept positions differ");
         }
     }
 }

@@ -33,7 +33,8 @@ void check_stage(const Bundle& bundle, std::size_t index, const std::vector<std:
     const Graph& graph = bundle.stages[index];
     const bool first = index == 0, last = index == bundle.reductions;
     for (const std::string& name : graph.inputs) {
-        const bool told = (!first && (name == kRows || name == kKeep)) || (!last && name == kBudget && !bundle.keep.empty());
+        const bool told =
+            (!first && (name == kRows || name == kKeep)) || (!last && name == kBudget && !bundle.keep.empty());
         const bool carried = !first && contains(bundle.stages[index - 1].outputs, kNext + name);
         if (!told && !carried && !of_request(bundle, name)) refuse_input(graph, name);
     }

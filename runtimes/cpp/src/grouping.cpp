@@ -26,8 +26,10 @@ std::vector<Rows> plan_groups(const std::vector<std::int64_t>& counts, std::int6
     std::vector<std::size_t> cut(size + 1, 0);
     for (std::size_t end = 1; end <= size; ++end) {
         best[end] = std::numeric_limits<double>::infinity();
-        for (std::size_t start = end; start-- > 0;) {  // rows start..end-1 form the last group, padded to the first of them
-            const std::int64_t tokens = static_cast<std::int64_t>(end - start) * count_of(order[start]) * sequences_a_row;
+        for (std::size_t start = end;
+             start-- > 0;) {  // rows start..end-1 form the last group, padded to the first of them
+            const std::int64_t tokens =
+                static_cast<std::int64_t>(end - start) * count_of(order[start]) * sequences_a_row;
             if (tokens > kMaxGroupTokens && start + 1 < end) break;  // longer groups are larger still
             const double cost = best[start] + static_cast<double>(tokens) + kGroupOverheadTokens;
             if (cost <= best[end]) {  // of equals the earlier cut
@@ -38,7 +40,8 @@ std::vector<Rows> plan_groups(const std::vector<std::int64_t>& counts, std::int6
     }
     std::vector<Rows> groups;
     for (std::size_t end = size; end > 0; end = cut[end]) {
-        Rows group(order.begin() + static_cast<std::ptrdiff_t>(cut[end]), order.begin() + static_cast<std::ptrdiff_t>(end));
+        Rows group(order.begin() + static_cast<std::ptrdiff_t>(cut[end]),
+                   order.begin() + static_cast<std::ptrdiff_t>(end));
         std::sort(group.begin(), group.end());
         groups.push_back(std::move(group));
     }

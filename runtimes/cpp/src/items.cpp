@@ -48,7 +48,8 @@ std::string text_of(const Json& value, const std::string& key, const std::string
 
 Offsets read_offsets(const Json& value, std::size_t length, std::size_t characters, const std::string& name) {
     if (!value.is_array() || value.size() < length) {
-        throw input_error(name + ": offsets must be a list with an entry for each of the " + std::to_string(length) + " tokens");
+        throw input_error(name + ": offsets must be a list with an entry for each of the " + std::to_string(length) +
+                          " tokens");
     }
     Offsets offsets(length);
     for (std::size_t place = 0; place < length; ++place) {
@@ -60,8 +61,9 @@ Offsets read_offsets(const Json& value, std::size_t length, std::size_t characte
             end = entry[1].get<std::int64_t>();
         }
         if (start < 0 || end < start || static_cast<std::size_t>(end) > characters) {
-            throw input_error(name + ": offsets[" + std::to_string(place) + "] must be null or [start, end] within the " +
-                              std::to_string(characters) + " characters of the context");
+            throw input_error(name + ": offsets[" + std::to_string(place) +
+                              "] must be null or [start, end] within the " + std::to_string(characters) +
+                              " characters of the context");
         }
         offsets[place] = Span{static_cast<std::size_t>(start), static_cast<std::size_t>(end)};
     }
@@ -136,11 +138,13 @@ Item read_item(const Bundle& bundle, const std::string& json, const std::string&
         throw input_error(name + " is not valid JSON: " + failure.what(), "give a JSON object in UTF-8");
     }
     if (!given.is_object()) throw not_understood(task, name, std::string("is a JSON ") + given.type_name());
-    for (auto entry = given.begin(); entry != given.end();) entry = entry->is_null() ? given.erase(entry) : std::next(entry);
+    for (auto entry = given.begin(); entry != given.end();)
+        entry = entry->is_null() ? given.erase(entry) : std::next(entry);
     Item item;
     const std::vector<Keys> forms = text_keys(task);
     const auto form = std::find_if(forms.begin(), forms.end(), [&](const Keys& keys) {
-        const bool all = std::all_of(keys.begin(), keys.end(), [&](const std::string& key) { return given.contains(key); });
+        const bool all =
+            std::all_of(keys.begin(), keys.end(), [&](const std::string& key) { return given.contains(key); });
         // A pair to a task that takes none is a mistake, not an extra.
         return all && (!given.contains("text_pair") || contains(keys, "text_pair"));
     });

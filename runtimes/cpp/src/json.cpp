@@ -46,7 +46,8 @@ std::int64_t integer(const Json& value) {
         value.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
         throw std::invalid_argument("a number is too large");
     }
-    if (!value.is_number_integer()) throw std::invalid_argument(std::string("an integer is wanted, not ") + value.type_name());
+    if (!value.is_number_integer())
+        throw std::invalid_argument(std::string("an integer is wanted, not ") + value.type_name());
     return value.get<std::int64_t>();
 }
 

@@ -36,7 +36,8 @@ void check_version(const Json& manifest, const fs::path& path) {
     }
     if (std::stoi(major) != kSchemaMajor) {
         throw error(ErrorCode::bundle,
-                    path.string() + " is of schema version " + text + ", this library reads " + std::to_string(kSchemaMajor) + ".x",
+                    path.string() + " is of schema version " + text + ", this library reads " +
+                        std::to_string(kSchemaMajor) + ".x",
                     std::stoi(major) > kSchemaMajor ? "upgrade the trbert library" : "export the bundle again");
     }
 }
@@ -53,9 +54,11 @@ Bundle read_manifest(const Json& manifest, const fs::path& folder) {
     const bool by_budget = selection.at("mode") == "budget";
     require(by_budget || selection.at("mode") == "policy", "unknown selection mode");
     require(bundle.keep.size() == (by_budget ? bundle.reductions : 0), "the keep fractions do not fit the reductions");
-    for (const double fraction : bundle.keep) require(fraction > 0 && fraction <= 1, "a keep fraction is outside (0, 1]");
+    for (const double fraction : bundle.keep)
+        require(fraction > 0 && fraction <= 1, "a keep fraction is outside (0, 1]");
     const Json& limits = manifest.at("limits");
-    bundle.limits = {at_least(1, limits, "max_length"), at_least(1, limits, "vocab_size"), at_least(0, limits, "token_types")};
+    bundle.limits = {at_least(1, limits, "max_length"), at_least(1, limits, "vocab_size"),
+                     at_least(0, limits, "token_types")};
     for (const Json& stage : manifest.at("stages")) bundle.stages.push_back(read_graph(stage));
     require(bundle.stages.size() == bundle.reductions + 1, "the stages do not fit the reductions");
     bundle.fused = read_graph(manifest.at("fused"));
@@ -103,8 +106,9 @@ Bundle open_bundle(const fs::path& folder, bool check_sha256) {
     std::error_code failure;
     if (!fs::is_regular_file(path, failure)) {
         const bool there = fs::is_directory(folder, failure);
-        throw bundle_error(folder.string() + " is not a bundle: it " + (there ? "has no manifest.json" : "does not exist"),
-                           "make one: trbert-deploy export MODEL --out DIR");
+        throw bundle_error(
+            folder.string() + " is not a bundle: it " + (there ? "has no manifest.json" : "does not exist"),
+            "make one: trbert-deploy export MODEL --out DIR");
     }
     const Json manifest = read_json_file(path);
     check_version(manifest, path);

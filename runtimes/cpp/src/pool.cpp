@@ -33,13 +33,15 @@ Ort::Env make_environment(bool shared, int threads) {
 
 }  // namespace
 
-Pool::Pool(bool shared, int threads) : shared_(shared), threads_(threads), environment_(make_environment(shared, threads)) {}
+Pool::Pool(bool shared, int threads)
+    : shared_(shared), threads_(threads), environment_(make_environment(shared, threads)) {}
 
 std::shared_ptr<Pool> Pool::of_process(const Options& options) {
     static std::mutex mutex;
     static std::weak_ptr<Pool> latest;  // where it is gone, no engine with another kind of pool is left
     if (options.threads < 0) {
-        throw error(ErrorCode::configuration, "threads must be at least 1, or 0, not " + std::to_string(options.threads));
+        throw error(ErrorCode::configuration,
+                    "threads must be at least 1, or 0, not " + std::to_string(options.threads));
     }
     const std::lock_guard<std::mutex> lock(mutex);
     std::shared_ptr<Pool> pool = latest.lock();
@@ -49,7 +51,8 @@ std::shared_ptr<Pool> Pool::of_process(const Options& options) {
         return pool;
     }
     if (pool->shared_ != options.share_pool) {
-        throw error(ErrorCode::configuration, "engines with and without share_pool cannot live in one process at a time",
+        throw error(ErrorCode::configuration,
+                    "engines with and without share_pool cannot live in one process at a time",
                     "load every engine with the same share_pool");
     }
     if (options.threads > 0 && options.threads != pool->threads_) {

@@ -31,7 +31,8 @@ void check_size(const std::string& name, const Ids& array) {
 
 }  // namespace
 
-Request::Request(const Task& task, const Limits& limits, const Inputs& given) : task_(&task), limits_(limits), arrays_(given) {
+Request::Request(const Task& task, const Limits& limits, const Inputs& given)
+    : task_(&task), limits_(limits), arrays_(given) {
     for (const auto& entry : arrays_) {
         if (!is_token_input(entry.first) && !contains(task.inputs, entry.first)) {
             throw input_error("task " + task.name + " takes no " + entry.first);
@@ -45,11 +46,13 @@ Request::Request(const Task& task, const Limits& limits, const Inputs& given) : 
     }
     const Ids& ids = arrays_.at("input_ids");
     if (ids.data.empty()) {
-        throw input_error("the batch is empty: input_ids is of shape " + shape_text(ids.shape), "give at least one row");
+        throw input_error("the batch is empty: input_ids is of shape " + shape_text(ids.shape),
+                          "give at least one row");
     }
     if (ids.shape.size() != (task.multiple_choice ? 3U : 2U)) {
-        throw input_error(std::string("input_ids must be ") + (task.multiple_choice ? "[rows, options, tokens]" : "[rows, tokens]") +
-                          ", not of shape " + shape_text(ids.shape));
+        throw input_error(std::string("input_ids must be ") +
+                          (task.multiple_choice ? "[rows, options, tokens]" : "[rows, tokens]") + ", not of shape " +
+                          shape_text(ids.shape));
     }
     width_ = ids.shape.back();
     sequences_ = task.multiple_choice ? ids.shape[1] : 1;
@@ -70,7 +73,8 @@ void Request::check_shapes() const {
     const auto& wanted = arrays_.at("input_ids").shape;
     for (const auto& [name, array] : arrays_) {
         if (is_token_input(name) && array.shape != wanted) {
-            throw input_error(name + " is of shape " + shape_text(array.shape) + ", but input_ids of " + shape_text(wanted));
+            throw input_error(name + " is of shape " + shape_text(array.shape) + ", but input_ids of " +
+                              shape_text(wanted));
         }
     }
 }
@@ -90,7 +94,8 @@ void Request::check_mask() {
             throw input_error("attention_mask must hold 0 and 1 only (row " + row + ")");
         }
         const auto padding = std::find(first, last, 0);
-        if (padding == first) throw input_error("row " + row + " is all padding", "leave the row out, or give it [CLS]");
+        if (padding == first)
+            throw input_error("row " + row + " is all padding", "leave the row out, or give it [CLS]");
         if (std::find(padding, last, 1) != last) {
             throw input_error("the attention_mask of row " + row + " has a hole: a real token stands behind padding",
                               "pad on the right only");
@@ -113,8 +118,9 @@ void Request::check_range(const std::string& name, std::int64_t limit, const std
     for (std::size_t place = 0; place < values.size(); ++place) {
         if (mask[place] != 0 && (values[place] < 0 || values[place] >= limit)) {
             const std::size_t width = static_cast<std::size_t>(width_);
-            throw input_error(name + " of row " + row_name(place / width) + ", token " + std::to_string(place % width) + " is " +
-                                  std::to_string(values[place]) + ", but " + what + " of this model ends at " + std::to_string(limit - 1),
+            throw input_error(name + " of row " + row_name(place / width) + ", token " + std::to_string(place % width) +
+                                  " is " + std::to_string(values[place]) + ", but " + what + " of this model ends at " +
+                                  std::to_string(limit - 1),
                               "use the tokenizer that came with the model");
         }
     }
@@ -124,17 +130,19 @@ void Request::check_own_input(const std::string& name) const {
     const Ids& array = arrays_.at(name);
     const bool spans = name == "sentence_spans", ends = name == "question_ends";
     const std::size_t axes = spans ? 3 : ends ? 1 : 2;
-    if (array.shape.size() != axes || array.shape[0] != static_cast<std::int64_t>(size()) || (spans && array.shape[2] != 2)) {
+    if (array.shape.size() != axes || array.shape[0] != static_cast<std::int64_t>(size()) ||
+        (spans && array.shape[2] != 2)) {
         const std::string wanted = spans ? "[rows, sentences, 2]" : ends ? "[rows]" : "[rows, candidates]";
-        throw input_error(name + " must be " + wanted + " with " + std::to_string(size()) + " rows, not " + shape_text(array.shape));
+        throw input_error(name + " must be " + wanted + " with " + std::to_string(size()) + " rows, not " +
+                          shape_text(array.shape));
     }
     const std::size_t per_row = array.data.size() / size();
     for (std::size_t place = 0; place < array.data.size(); ++place) {
         const std::int64_t value = array.data[place], length = lengths_[place / per_row];
         if (ends ? value < 1 || value > length : value < -1 || value >= length) {
             throw input_error(name + " of row " + std::to_string(place / per_row) + " must be " +
-                              (ends ? "1 to the row's length" : "positions in the row (-1: absent)") + "; the row has " +
-                              std::to_string(length) + " tokens");
+                              (ends ? "1 to the row's length" : "positions in the row (-1: absent)") +
+                              "; the row has " + std::to_string(length) + " tokens");
         }
     }
 }
@@ -160,7 +168,8 @@ Ids Request::take(const std::string& name, const Rows& rows, std::int64_t width)
     const Ids& whole = arrays_.at(name);
     const bool over_tokens = is_token_input(name);
     const std::int64_t sequences = over_tokens ? sequences_ : 1;
-    const std::int64_t per_row = std::accumulate(whole.shape.begin() + 1, whole.shape.end(), std::int64_t{1}, std::multiplies<>());
+    const std::int64_t per_row =
+        std::accumulate(whole.shape.begin() + 1, whole.shape.end(), std::int64_t{1}, std::multiplies<>());
     const std::int64_t stride = per_row / sequences, wanted = over_tokens ? width : stride;
     Ids taken{whole.shape, {}};
     taken.shape.front() = static_cast<std::int64_t>(rows.size());

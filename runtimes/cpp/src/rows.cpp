@@ -65,9 +65,9 @@ Row RowMaker::of_pair(const Item& item, const std::vector<std::vector<Token>>& p
     const bool pair = parts.size() > 1, answers = task_->name == "question-answering";
     const std::vector<Token>&first = parts[0], &second = pair ? parts[1] : none;
     const std::size_t specials = pair ? 3 : 2, room = room_ > specials ? room_ - specials : 0;
-    const auto [kept_first, kept_second] = answers
-        ? std::make_pair(first.size(), rest(item, "question", first.size(), second.size(), room))
-        : longest_first(first.size(), second.size(), room);
+    const auto [kept_first, kept_second] =
+        answers ? std::make_pair(first.size(), rest(item, "question", first.size(), second.size(), room))
+                : longest_first(first.size(), second.size(), room);
     Segment first_ids{tokenizer_->cls()}, second_ids;
     append(first_ids, first, kept_first);
     first_ids.push_back(tokenizer_->sep());
@@ -122,7 +122,8 @@ Row RowMaker::of_choices(const Item& item, const std::vector<std::vector<Token>>
 }
 
 // How many of the context's tokens fit beside what is never cut.
-std::size_t RowMaker::rest(const Item& item, const std::string& what, std::size_t taken, std::size_t wanted, std::size_t room) const {
+std::size_t RowMaker::rest(const Item& item, const std::string& what, std::size_t taken, std::size_t wanted,
+                           std::size_t room) const {
     if (room < taken + std::min<std::size_t>(wanted, 1)) {
         throw input_error(item.name + ": its " + what + " take " + std::to_string(taken) +
                               " tokens, which leaves no room for the context in a row of " + std::to_string(room_),
@@ -167,7 +168,8 @@ void copy_corner(const Ids& part, Ids& whole, std::size_t axis, std::size_t from
         return;
     }
     std::size_t stride = 1;
-    for (std::size_t later = axis + 2; later < whole.shape.size(); ++later) stride *= static_cast<std::size_t>(whole.shape[later]);
+    for (std::size_t later = axis + 2; later < whole.shape.size(); ++later)
+        stride *= static_cast<std::size_t>(whole.shape[later]);
     for (std::size_t index = 0; index < static_cast<std::size_t>(part.shape[axis]); ++index) {
         copy_corner(part, whole, axis + 1, from + index * stride, taken);
     }
@@ -183,10 +185,12 @@ Inputs collate(const std::vector<const Row*>& rows) {
         whole.shape.resize(1 + entry.second.shape.size(), 0);
         for (const Row* row : rows) {
             const auto& shape = row->arrays.at(name).shape;
-            for (std::size_t axis = 0; axis < shape.size(); ++axis) whole.shape[axis + 1] = std::max(whole.shape[axis + 1], shape[axis]);
+            for (std::size_t axis = 0; axis < shape.size(); ++axis)
+                whole.shape[axis + 1] = std::max(whole.shape[axis + 1], shape[axis]);
         }
         std::size_t per_row = 1;
-        for (std::size_t axis = 1; axis < whole.shape.size(); ++axis) per_row *= static_cast<std::size_t>(whole.shape[axis]);
+        for (std::size_t axis = 1; axis < whole.shape.size(); ++axis)
+            per_row *= static_cast<std::size_t>(whole.shape[axis]);
         whole.data.assign(rows.size() * per_row, is_token_input(name) || name == "question_ends" ? 0 : -1);
         for (std::size_t place = 0; place < rows.size(); ++place) {
             std::size_t taken = 0;

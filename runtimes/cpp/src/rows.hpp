@@ -31,7 +31,7 @@ struct Item {
 
 // One item, tokenized.
 struct Row {
-    Inputs arrays;  // without the batch's axis; no padding but of shorter options
+    Inputs arrays;            // without the batch's axis; no padding but of shorter options
     std::int64_t length = 0;  // real tokens (in multiple choice of the longest option)
     std::u32string text;      // what `offsets` count in: the context in question answering
     std::optional<Offsets> offsets;
@@ -57,7 +57,8 @@ private:
 
     Row of_pair(const Item& item, const std::vector<std::vector<Token>>& parts) const;
     Row of_choices(const Item& item, const std::vector<std::vector<Token>>& parts) const;
-    std::size_t rest(const Item& item, const std::string& what, std::size_t taken, std::size_t wanted, std::size_t room) const;
+    std::size_t rest(const Item& item, const std::string& what, std::size_t taken, std::size_t wanted,
+                     std::size_t room) const;
     Inputs arrays(const std::vector<std::pair<Segment, Segment>>& sequences) const;
 
     const Task* task_;

@@ -24,7 +24,8 @@ const Ort::MemoryInfo& host() {
 void use_cuda(Ort::SessionOptions& session) {
     const std::vector<std::string> there = Ort::GetAvailableProviders();
     if (!contains(there, "CUDAExecutionProvider")) {
-        throw error(ErrorCode::device, "device 'cuda' was asked for, but this ONNX Runtime has no CUDAExecutionProvider",
+        throw error(ErrorCode::device,
+                    "device 'cuda' was asked for, but this ONNX Runtime has no CUDAExecutionProvider",
                     "link ONNX Runtime's GPU build, or use device 'cpu'");
     }
     const OrtApi& api = Ort::GetApi();
@@ -45,7 +46,8 @@ Ort::SessionOptions session_options(const Pool& pool, const std::string& device)
         try {
             use_cuda(session);
         } catch (const Ort::Exception& failure) {
-            throw error(ErrorCode::device, "ONNX Runtime could not start CUDA: " + first_line(failure), "check the driver, or use device 'cpu'");
+            throw error(ErrorCode::device, "ONNX Runtime could not start CUDA: " + first_line(failure),
+                        "check the driver, or use device 'cpu'");
         }
     } else if (device != "cpu") {
         throw error(ErrorCode::device, "unknown device '" + device + "'", "one of: cpu, cuda");
@@ -56,7 +58,9 @@ Ort::SessionOptions session_options(const Pool& pool, const std::string& device)
 // The graph takes and gives what the manifest says, and nothing else.
 void check_names(const Ort::Session& session, const Graph& graph, const std::string& path) {
     Ort::AllocatorWithDefaultOptions allocator;
-    const auto refuse = [&](const std::string& what) { throw bundle_error(path + " " + what + ", unlike the manifest says"); };
+    const auto refuse = [&](const std::string& what) {
+        throw bundle_error(path + " " + what + ", unlike the manifest says");
+    };
     if (session.GetInputCount() != graph.inputs.size() || session.GetOutputCount() != graph.outputs.size()) {
         refuse("has another number of inputs or outputs");
     }
@@ -80,14 +84,16 @@ Ort::Session load(Ort::Env& environment, const std::filesystem::path& path, cons
                         "this process has an ONNX Runtime environment without a shared thread pool already",
                         "load engines with share_pool off, or the first engine before other users of ONNX Runtime");
         }
-        throw bundle_error("ONNX Runtime does not load " + path.string() + ": " + what, "check the bundle: trbert-deploy verify BUNDLE");
+        throw bundle_error("ONNX Runtime does not load " + path.string() + ": " + what,
+                           "check the bundle: trbert-deploy verify BUNDLE");
     }
 }
 
 template <typename Number>
 Tensor<Number> on_host(const Ort::Value& value, ONNXTensorElementDataType wanted) {
     const auto facts = value.GetTensorTypeAndShapeInfo();
-    if (facts.GetElementType() != wanted) throw error(ErrorCode::runtime, "a graph gave an output of an unexpected type");
+    if (facts.GetElementType() != wanted)
+        throw error(ErrorCode::runtime, "a graph gave an output of an unexpected type");
     const Number* data = value.GetTensorData<Number>();
     return {facts.GetShape(), std::vector<Number>(data, data + facts.GetElementCount())};
 }
@@ -98,12 +104,16 @@ void Feeds::add(const std::string& name, Ids array) {
     arrays_.push_back(std::move(array));
     Ids& kept = arrays_.back();
     kept.data.reserve(1);  // ONNX Runtime takes no null pointer for an empty tensor
-    owned_.push_back(Ort::Value::CreateTensor<std::int64_t>(host(), kept.data.data(), kept.data.size(), kept.shape.data(), kept.shape.size()));
+    owned_.push_back(Ort::Value::CreateTensor<std::int64_t>(host(), kept.data.data(), kept.data.size(),
+                                                            kept.shape.data(), kept.shape.size()));
     values_[name] = &owned_.back();
 }
 
 Sessions::Sessions(const Bundle& bundle, const std::vector<Graph>& graphs, const Options& options)
-    : graphs_(graphs), pool_(Pool::of_process(options)), device_(options.device == "cuda" ? Ort::MemoryInfo("Cuda", OrtDeviceAllocator, 0, OrtMemTypeDefault) : Ort::MemoryInfo("Cpu", OrtArenaAllocator, 0, OrtMemTypeDefault)) {
+    : graphs_(graphs),
+      pool_(Pool::of_process(options)),
+      device_(options.device == "cuda" ? Ort::MemoryInfo("Cuda", OrtDeviceAllocator, 0, OrtMemTypeDefault)
+                                       : Ort::MemoryInfo("Cpu", OrtArenaAllocator, 0, OrtMemTypeDefault)) {
     const Ort::SessionOptions settings = session_options(*pool_, options.device);
     for (const Graph& graph : graphs_) {
         const std::filesystem::path path = bundle.folder / std::filesystem::u8path(graph.file);
@@ -117,7 +127,8 @@ Values Sessions::run(std::size_t index, const Feeds& feeds, const std::function<
         Ort::Session& session = sessions_[index];
         Ort::IoBinding binding(session);
         for (const std::string& name : graphs_[index].inputs) binding.BindInput(name.c_str(), feeds.at(name));
-        for (const std::string& name : graphs_[index].outputs) binding.BindOutput(name.c_str(), read(name) ? host() : device_);
+        for (const std::string& name : graphs_[index].outputs)
+            binding.BindOutput(name.c_str(), read(name) ? host() : device_);
         session.Run(Ort::RunOptions(), binding);
         std::vector<Ort::Value> outputs = binding.GetOutputValues();
         Values values;

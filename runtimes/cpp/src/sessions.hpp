@@ -41,12 +41,13 @@ public:
     const Graph& graph(std::size_t index) const { return graphs_[index]; }
     std::size_t size() const { return graphs_.size(); }
 
-    // Run one graph. Outputs that `read` is true of come to the host, others stay on the device. Throws Error (runtime).
+    // Run one graph. Outputs that `read` is true of come to the host, others stay on the device. Throws Error
+    // (runtime).
     Values run(std::size_t index, const Feeds& feeds, const std::function<bool(const std::string&)>& read) const;
 
 private:
     std::vector<Graph> graphs_;
-    std::shared_ptr<Pool> pool_;  // outlives the sessions
+    std::shared_ptr<Pool> pool_;                  // outlives the sessions
     mutable std::vector<Ort::Session> sessions_;  // running one changes nothing that is seen
     Ort::MemoryInfo device_;
 };

@@ -5,7 +5,8 @@
 namespace trbert::internal {
 
 const TaskOutput* Task::output(const std::string& wanted) const {
-    const auto found = std::find_if(outputs.begin(), outputs.end(), [&](const auto& output) { return output.name == wanted; });
+    const auto found =
+        std::find_if(outputs.begin(), outputs.end(), [&](const auto& output) { return output.name == wanted; });
     return found == outputs.end() ? nullptr : &*found;
 }
 

@@ -17,7 +17,8 @@ TEST_CASE("nested lists become arrays") {
 }
 
 TEST_CASE("lists that are no arrays are refused") {
-    for (const char* text : {"[[1], [2, 3]]", "[[1], 2]", "[1, [2]]", "[[], [1]]", "[1.5]", "[null]", "[\"1\"]", "[18446744073709551615]"}) {
+    for (const char* text : {"[[1], [2, 3]]", "[[1], 2]", "[1, [2]]", "[[], [1]]", "[1.5]", "[null]", "[\"1\"]",
+                             "[18446744073709551615]"}) {
         CAPTURE(text);
         CHECK_THROWS_AS(integers_of(parse_json(text)), std::invalid_argument);
     }

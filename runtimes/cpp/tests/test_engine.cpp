@@ -24,7 +24,8 @@ trbert::Options options(trbert::Mode mode) {
 
 std::vector<std::string> items() {
     std::vector<std::string> texts;
-    for (std::size_t size = 0; size < 24; ++size) texts.push_back(R"({"text": ")" + std::string(size * 5 % 37, 'a') + R"( film."})");
+    for (std::size_t size = 0; size < 24; ++size)
+        texts.push_back(R"({"text": ")" + std::string(size * 5 % 37, 'a') + R"( film."})");
     return texts;
 }
 

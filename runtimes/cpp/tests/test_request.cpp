@@ -51,14 +51,15 @@ TEST_CASE("positions of a task must lie in the row") {
     CHECK_THROWS_AS(hotpot(0, 3), trbert::Error);
     CHECK_THROWS_AS(hotpot(-2, 1), trbert::Error);
     CHECK_THROWS_AS(request("hotpot", {{"input_ids", {{1, 3}, {1, 2, 3}}}}), trbert::Error);
-    CHECK_THROWS_AS(request("wikihop", {{"input_ids", {{1, 3}, {1, 2, 3}}}, {"candidate_positions", {{1, 1}, {3}}}}), trbert::Error);
+    CHECK_THROWS_AS(request("wikihop", {{"input_ids", {{1, 3}, {1, 2, 3}}}, {"candidate_positions", {{1, 1}, {3}}}}),
+                    trbert::Error);
 }
 
 TEST_CASE("a row may have no sentences, a batch no empty rows") {
     const Request made = request("hotpot", {{"input_ids", {{1, 3}, {1, 2, 3}}}, {"sentence_spans", {{1, 0, 2}, {}}}});
     CHECK(made.take("sentence_spans", {0}, 3).shape == std::vector<std::int64_t>{1, 0, 2});
-    CHECK_THROWS_WITH_AS(request("sequence-classification", {{"input_ids", {{1, 0}, {}}}}), doctest::Contains("the batch is empty"),
-                         trbert::Error);
+    CHECK_THROWS_WITH_AS(request("sequence-classification", {{"input_ids", {{1, 0}, {}}}}),
+                         doctest::Contains("the batch is empty"), trbert::Error);
 }
 
 TEST_CASE("the longer of a pair is cut, in the end both to a half") {

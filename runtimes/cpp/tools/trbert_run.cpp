@@ -42,7 +42,8 @@ struct Arguments {
 int number(const std::string& name, const std::string& text) {
     char* end = nullptr;
     const long value = std::strtol(text.c_str(), &end, 10);
-    if (text.empty() || *end != '\0' || value < 1 || value > 1'000'000) throw Usage(name + " takes a number from 1, not " + text);
+    if (text.empty() || *end != '\0' || value < 1 || value > 1'000'000)
+        throw Usage(name + " takes a number from 1, not " + text);
     return static_cast<int>(value);
 }
 
@@ -99,16 +100,19 @@ public:
         std::string line;
         while (items.size() < most && !texts_.empty() && number_ < texts_.size()) {
             try {
-                items.push_back({nlohmann::json{{"text", texts_[number_]}}.dump(), "text " + std::to_string(number_ + 1)});
+                items.push_back(
+                    {nlohmann::json{{"text", texts_[number_]}}.dump(), "text " + std::to_string(number_ + 1)});
             } catch (const nlohmann::json::exception&) {
-                throw trbert::Error(trbert::ErrorCode::input, "text " + std::to_string(number_ + 1) + " is not valid UTF-8");
+                throw trbert::Error(trbert::ErrorCode::input,
+                                    "text " + std::to_string(number_ + 1) + " is not valid UTF-8");
             }
             ++number_;
         }
         while (items.size() < most && texts_.empty() && std::getline(*stream_, line)) {
             ++number_;
             if (number_ == 1 && line.compare(0, 3, "\xEF\xBB\xBF") == 0) line.erase(0, 3);
-            if (line.find_first_not_of(" \t\r") != std::string::npos) items.push_back({line, "line " + std::to_string(number_)});
+            if (line.find_first_not_of(" \t\r") != std::string::npos)
+                items.push_back({line, "line " + std::to_string(number_)});
         }
         return items;
     }
@@ -156,7 +160,8 @@ void bench(const trbert::Engine& engine, Items& items, const Arguments& argument
         rows += next.size();
         batches.push_back(json_of(next));
     }
-    if (batches.empty()) throw trbert::Error(trbert::ErrorCode::input, "there is nothing to measure: give texts or JSON lines");
+    if (batches.empty())
+        throw trbert::Error(trbert::ErrorCode::input, "there is nothing to measure: give texts or JSON lines");
     std::vector<double> milliseconds;
     double sum = 0;
     for (std::size_t round = 0; round <= arguments.rounds; ++round) {
@@ -193,7 +198,8 @@ int run(const Arguments& arguments) {
         bench(engine, items, arguments);
         return 0;
     }
-    for (auto next = items.next(arguments.batch_size); !next.empty(); next = items.next(arguments.batch_size)) answer(engine, next);
+    for (auto next = items.next(arguments.batch_size); !next.empty(); next = items.next(arguments.batch_size))
+        answer(engine, next);
     return 0;
 }
 
@@ -202,7 +208,9 @@ int run(const Arguments& arguments) {
 int main(int count, char** words) {
     try {
         const std::vector<std::string> given(words + 1, words + count);
-        const auto asked = [&](const char* option) { return std::find(given.begin(), given.end(), option) != given.end(); };
+        const auto asked = [&](const char* option) {
+            return std::find(given.begin(), given.end(), option) != given.end();
+        };
         if (asked("--help") || asked("-h")) {
             std::cout << kUsage;
             return 0;

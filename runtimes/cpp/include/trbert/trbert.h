@@ -55,13 +55,13 @@ typedef struct trbert_input {
 TRBERT_EXPORT trbert_code trbert_load(const char* bundle, const trbert_options* options, trbert_engine** engine);
 TRBERT_EXPORT void trbert_free(trbert_engine* engine);
 
-TRBERT_EXPORT trbert_code trbert_run(
-    const trbert_engine* engine, const trbert_input* inputs, size_t count, int want_kept, trbert_output** output);
+TRBERT_EXPORT trbert_code trbert_run(const trbert_engine* engine, const trbert_input* inputs, size_t count,
+                                     int want_kept, trbert_output** output);
 /* Pointers into the output, valid until it is freed; TRBERT_INPUT where there is no such name, reduction or row. */
-TRBERT_EXPORT trbert_code trbert_output_tensor(
-    const trbert_output* output, const char* name, const float** data, const int64_t** shape, size_t* rank);
-TRBERT_EXPORT trbert_code trbert_output_kept(
-    const trbert_output* output, size_t reduction, size_t row, const int64_t** positions, size_t* count);
+TRBERT_EXPORT trbert_code trbert_output_tensor(const trbert_output* output, const char* name, const float** data,
+                                               const int64_t** shape, size_t* rank);
+TRBERT_EXPORT trbert_code trbert_output_kept(const trbert_output* output, size_t reduction, size_t row,
+                                             const int64_t** positions, size_t* count);
 TRBERT_EXPORT void trbert_free_output(trbert_output* output);
 
 /* JSON lines in, as many JSON lines out, to be freed with trbert_free_text. */

@@ -15,8 +15,8 @@ struct Part {
 
 // Decompose canonically and bring every run of marks into canonical order; equals stay as they stand.
 //
-// The characters that parts come from are counted after ordering, so that a mark which moved is said to come from where it
-// stands now: this is what Hugging Face's offsets say.
+// The characters that parts come from are counted after ordering, so that a mark which moved is said to come from where
+// it stands now: this is what Hugging Face's offsets say.
 Characters decomposed(const Characters& characters) {
     std::vector<Part> parts;
     parts.reserve(characters.size());

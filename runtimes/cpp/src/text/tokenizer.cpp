@@ -49,7 +49,9 @@ std::pair<std::int64_t, std::int64_t> read_layout(const Json& part) {
     }
     require_type(part, "post_processor", "TemplateProcessing");
     const Json& pair = part.at("pair");
-    const auto special = [&](std::size_t place) { return pair.at(place).at("SpecialToken").at("id").get<std::string>(); };
+    const auto special = [&](std::size_t place) {
+        return pair.at(place).at("SpecialToken").at("id").get<std::string>();
+    };
     const auto sequence = [&](std::size_t place) { return pair.at(place).at("Sequence").at("id").get<std::string>(); };
     if (pair.size() != 5 || sequence(1) != "A" || sequence(3) != "B" || special(2) != special(4)) {
         throw unlike_bert("its post_processor's template");

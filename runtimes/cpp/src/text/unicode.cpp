@@ -29,15 +29,15 @@ struct CombiningClass {
 
 template <std::size_t size>
 bool in(const Range (&ranges)[size], char32_t code) {
-    const Range* behind = std::upper_bound(
-        std::begin(ranges), std::end(ranges), code, [](char32_t wanted, const Range& range) { return wanted < range.first; });
+    const Range* behind = std::upper_bound(std::begin(ranges), std::end(ranges), code,
+                                           [](char32_t wanted, const Range& range) { return wanted < range.first; });
     return behind != std::begin(ranges) && code <= std::prev(behind)->last;
 }
 
 template <typename Entry, std::size_t size>
 const Entry* entry_of(const Entry (&table)[size], char32_t code) {
-    const Entry* found = std::lower_bound(
-        std::begin(table), std::end(table), code, [](const Entry& entry, char32_t wanted) { return entry.code < wanted; });
+    const Entry* found = std::lower_bound(std::begin(table), std::end(table), code,
+                                          [](const Entry& entry, char32_t wanted) { return entry.code < wanted; });
     return found != std::end(table) && found->code == code ? found : nullptr;
 }
 
@@ -55,7 +55,12 @@ std::u32string decode_utf8(std::string_view text) {
             return at + offset < text.size() ? static_cast<unsigned char>(text[at + offset]) : 0U;
         };
         const unsigned lead = byte(0);
-        const std::size_t length = lead < 0x80 ? 1 : lead < 0xC2 ? 0 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : lead < 0xF5 ? 4 : 0;
+        const std::size_t length = lead < 0x80   ? 1
+                                   : lead < 0xC2 ? 0
+                                   : lead < 0xE0 ? 2
+                                   : lead < 0xF0 ? 3
+                                   : lead < 0xF5 ? 4
+                                                 : 0;
         char32_t code = length < 2 ? lead : lead & (0x7FU >> length);
         bool valid = length > 0;
         for (std::size_t offset = 1; offset < length; ++offset) {
@@ -105,8 +110,9 @@ Expansion lower_case(char32_t code) {
 Expansion decompose(char32_t code) {
     if (code >= kSyllable && code < kSyllable + kSyllables) {
         const char32_t index = code - kSyllable, trail = index % kTrails;
-        return {{kLead + index / (kVowels * kTrails), kVowel + index % (kVowels * kTrails) / kTrails, kTrail + trail, 0},
-                trail ? 3 : 2};
+        return {
+            {kLead + index / (kVowels * kTrails), kVowel + index % (kVowels * kTrails) / kTrails, kTrail + trail, 0},
+            trail ? 3 : 2};
     }
     if (const Decomposition* entry = entry_of(kDecompositions, code)) {
         Expansion expansion{{entry->parts[0], entry->parts[1], entry->parts[2], entry->parts[3]}, 0};

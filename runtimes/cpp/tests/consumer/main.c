@@ -4,7 +4,8 @@
 int main(int count, char** words) {
     trbert_engine* engine = NULL;
     char* answers = NULL;
-    int failed = count != 2 || trbert_load(words[1], NULL, &engine) != TRBERT_OK || trbert_verify(engine) != TRBERT_OK ||
+    int failed = count != 2 || trbert_load(words[1], NULL, &engine) != TRBERT_OK ||
+                 trbert_verify(engine) != TRBERT_OK ||
                  trbert_predict(engine, "{\"text\": \"A wonderful film.\"}\n", &answers) != TRBERT_OK;
     if (failed) {
         fprintf(stderr, "%s\n", trbert_last_error());
