@@ -65,6 +65,7 @@ class Built:
 @pytest.fixture(scope="session")
 def cpp(text_bundle: Callable[..., Path]) -> Built:
     """Builds the library with warnings as errors. What is missing, a header say, fails the tests."""
+    call(SOURCE / "scripts" / "debian_packages.sh", "--check")
     bundle = text_bundle("sequence-classification")
     BUILD.mkdir(parents=True, exist_ok=True)
     with FileLock(BUILD / "lock"):
