@@ -43,11 +43,23 @@ struct Engine::Impl {
         return runtime->answer(Request(*bundle.task, bundle.limits, inputs), want_kept);
     }
 
+    Row understand(const std::string& item, const std::string& name) const {
+        return rows.make(read_item(bundle, item, name));
+    }
+
+    std::vector<std::string> answer(const std::vector<const Row*>& all) const {
+        std::map<std::int64_t, std::vector<std::size_t>> alike;  // by number of options
+        for (std::size_t place = 0; place < all.size(); ++place) alike[all[place]->options()].push_back(place);
+        std::vector<std::string> answers(all.size());
+        for (const auto& entry : alike) answer_alike(all, entry.second, answers);
+        return answers;
+    }
+
     // Answer rows that stand for equally many sequences.
-    void answer(const std::vector<Row>& all, const std::vector<std::size_t>& places,
-                std::vector<std::string>& answers) const {
+    void answer_alike(const std::vector<const Row*>& all, const std::vector<std::size_t>& places,
+                      std::vector<std::string>& answers) const {
         std::vector<const Row*> chosen;
-        for (const std::size_t place : places) chosen.push_back(&all[place]);
+        for (const std::size_t place : places) chosen.push_back(all[place]);
         const Output output = run(collate(chosen), true);
         for (std::size_t index = 0; index < places.size(); ++index) {
             const Row& row = *chosen[index];
@@ -93,14 +105,27 @@ Batch Engine::tokenize(const std::vector<Text>& texts) const {
 
 std::vector<std::string> Engine::predict(const std::vector<std::string>& items) const {
     std::vector<Row> rows;
-    std::map<std::int64_t, std::vector<std::size_t>> alike;  // by number of options
+    rows.reserve(items.size());
+    std::vector<const Row*> places;
     for (const std::string& item : items) {
-        rows.push_back(impl_->rows.make(read_item(impl_->bundle, item, "item " + std::to_string(rows.size()))));
-        alike[rows.back().options()].push_back(rows.size() - 1);
+        rows.push_back(impl_->understand(item, "item " + std::to_string(rows.size())));
+        places.push_back(&rows.back());
     }
-    std::vector<std::string> answers(items.size());
-    for (const auto& entry : alike) impl_->answer(rows, entry.second, answers);
-    return answers;
+    return impl_->answer(places);
+}
+
+Prepared Engine::prepare(const std::string& item) const {
+    const auto row = std::make_shared<const Row>(impl_->understand(item, "the item"));
+    return {row->length * row->options(), row};
+}
+
+std::vector<std::string> Engine::answer(const std::vector<Prepared>& items) const {
+    std::vector<const Row*> places;
+    for (const Prepared& item : items) {
+        if (!item.row) throw input_error("an item was not prepared", "use what Engine::prepare gives");
+        places.push_back(item.row.get());
+    }
+    return impl_->answer(places);
 }
 
 Verification Engine::verify() const {

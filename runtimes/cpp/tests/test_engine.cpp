@@ -95,6 +95,17 @@ TEST_CASE("options that do not go together are refused, and the pool goes with t
     CHECK(trbert::Engine(bundle(), options(trbert::Mode::staged)).verify().passed());
 }
 
+TEST_CASE("items are prepared apart and answered together as alone") {
+    const trbert::Engine engine(bundle(), options(trbert::Mode::staged));
+    std::vector<trbert::Prepared> prepared;
+    for (const std::string& item : items()) prepared.push_back(engine.prepare(item));
+    CHECK(prepared[7].tokens > prepared[0].tokens);
+    CHECK(engine.answer(prepared) == engine.predict(items()));
+    CHECK(engine.answer({}).empty());
+    CHECK_THROWS_AS(engine.answer({trbert::Prepared()}), trbert::Error);
+    CHECK_THROWS_WITH_AS(engine.prepare("{"), doctest::Contains("the item"), trbert::Error);
+}
+
 TEST_CASE("engines can be moved") {
     trbert::Engine one(bundle(), options(trbert::Mode::staged));
     trbert::Engine other = std::move(one);

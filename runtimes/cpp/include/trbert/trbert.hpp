@@ -23,6 +23,9 @@
 #include <trbert/export.h>
 
 namespace trbert {
+namespace internal {
+struct Row;
+}
 
 enum class ErrorCode {
     input = 1,          // what was given does not fit the model, or is not valid UTF-8 or JSON
@@ -79,9 +82,8 @@ struct Output : std::map<std::string, Tensor<float>> {
     std::vector<std::vector<std::size_t>> group_sizes;
 };
 
-// A text, or a pair: in question answering the question and its context.
 struct Text {
-    std::string text;  // UTF-8
+    std::string text;  // UTF-8; of a pair the first, in question answering the question
     std::optional<std::string> pair = std::nullopt;
 };
 
@@ -106,6 +108,12 @@ struct Description {
     bool has_tokenizer = false;   // whether it takes text
 };
 
+// An item that was understood and tokenized, to be answered beside items of other callers.
+struct Prepared {
+    std::int64_t tokens = 0;  // that it runs: of all options in multiple choice
+    std::shared_ptr<const internal::Row> row;
+};
+
 class TRBERT_EXPORT Engine {
 public:
     explicit Engine(const std::string& bundle, const Options& options = {});
@@ -123,9 +131,12 @@ public:
     // characters (code points). Throws for the first item that cannot be understood.
     std::vector<std::string> predict(const std::vector<std::string>& items) const;
 
+    // The two halves of `predict`, for hosts that make batches of many callers' items.
+    Prepared prepare(const std::string& item) const;
+    std::vector<std::string> answer(const std::vector<Prepared>& items) const;
+
     // Replay the bundle's golden vectors.
     Verification verify() const;
-
     const Description& description() const;
 
 private:
