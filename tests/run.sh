@@ -5,6 +5,7 @@
 #   bash tests/run.sh -m slow    the slow ones
 set -euo pipefail
 cd "$(dirname "$0")/.."
+bash runtimes/cpp/scripts/debian_packages.sh --check
 bash examples/install.sh dev,cpu
 .venv/bin/ruff check
 .venv/bin/mypy

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# What the C++ library, its service example and their tests are built with: the one list of it.
+#
+#   debian_packages.sh           install what is missing (Debian 12 or later, or Ubuntu; as root or through sudo)
+#   debian_packages.sh --check   only say what is missing: exit code 1, and how to get it
+#   debian_packages.sh --fuzz    what the fuzz targets need, too
+set -euo pipefail
+
+packages=(
+    cmake
+    debian-archive-keyring # its key vouches for ONNX Runtime's headers, which onnxruntime_root.sh downloads
+    doctest-dev
+    g++
+    libcpp-httplib-dev # brings the headers of brotli and zlib
+    libssl-dev
+    make
+    nlohmann-json3-dev
+    pkg-config
+)
+fuzz_packages=(clang)
+
+# What is not there, by command and header rather than by package, so that it works on other systems too.
+missing() {
+    for command in cmake make g++ pkg-config nm; do
+        command -v "$command" >/dev/null || echo "$command"
+    done
+    command -v g++ >/dev/null || return 0
+    for header in doctest/doctest.h httplib.h nlohmann/json.hpp openssl/evp.h; do
+        echo "#include <$header>" | g++ -std=c++17 -M -x c++ - >/dev/null 2>&1 || echo "$header"
+    done
+    if command -v apt-get >/dev/null && [ ! -f /usr/share/keyrings/debian-archive-keyring.gpg ]; then
+        echo debian-archive-keyring
+    fi
+}
+
+case ${1:-} in
+    --check)
+        lacks=$(missing | paste -sd ' ')
+        [ -n "$lacks" ] || exit 0
+        echo "error: the C++ library cannot be built and tested here, there is no: $lacks" >&2
+        echo "hint: bash runtimes/cpp/scripts/debian_packages.sh   (or install by other means: ${packages[*]})" >&2
+        exit 1
+        ;;
+    --fuzz) packages+=("${fuzz_packages[@]}") ;;
+    "") [ -n "$(missing)" ] || exit 0 ;;
+    *)
+        sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2
+        exit 2
+        ;;
+esac
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+    as_root=(sudo)
+    command -v sudo >/dev/null || {
+        echo "error: not root, and there is no sudo" >&2
+        echo "hint: as root: apt-get install ${packages[*]}" >&2
+        exit 1
+    }
+fi
+"${as_root[@]}" apt-get update -qq
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"

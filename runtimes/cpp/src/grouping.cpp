@@ -1,0 +1,52 @@
+#include "grouping.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+namespace trbert::internal {
+namespace {
+
+// What running one more group costs, in tokens.
+constexpr double kGroupOverheadTokens = 64;
+
+// No group is larger than this, unless a single row is: bounds the memory of attention scores.
+constexpr std::int64_t kMaxGroupTokens = 16384;
+
+}  // namespace
+
+std::vector<Rows> plan_groups(const std::vector<std::int64_t>& counts, std::int64_t sequences_a_row) {
+    const std::size_t size = counts.size();
+    Rows order(size);
+    std::iota(order.begin(), order.end(), 0);
+    if (size == 1) return {order};
+    const auto count_of = [&](std::int64_t row) { return counts[static_cast<std::size_t>(row)]; };
+    std::stable_sort(order.begin(), order.end(), [&](auto one, auto other) { return count_of(one) > count_of(other); });
+    std::vector<double> best(size + 1, 0.0);  // best[i]: cost of the first i rows of `order`
+    std::vector<std::size_t> cut(size + 1, 0);
+    for (std::size_t end = 1; end <= size; ++end) {
+        best[end] = std::numeric_limits<double>::infinity();
+        for (std::size_t start = end;
+             start-- > 0;) {  // rows start..end-1 form the last group, padded to the first of them
+            const std::int64_t tokens =
+                static_cast<std::int64_t>(end - start) * count_of(order[start]) * sequences_a_row;
+            if (tokens > kMaxGroupTokens && start + 1 < end) break;  // longer groups are larger still
+            const double cost = best[start] + static_cast<double>(tokens) + kGroupOverheadTokens;
+            if (cost <= best[end]) {  // of equals the earlier cut
+                best[end] = cost;
+                cut[end] = start;
+            }
+        }
+    }
+    std::vector<Rows> groups;
+    for (std::size_t end = size; end > 0; end = cut[end]) {
+        Rows group(order.begin() + static_cast<std::ptrdiff_t>(cut[end]),
+                   order.begin() + static_cast<std::ptrdiff_t>(end));
+        std::sort(group.begin(), group.end());
+        groups.push_back(std::move(group));
+    }
+    std::reverse(groups.begin(), groups.end());
+    return groups;
+}
+
+}  // namespace trbert::internal

@@ -1,0 +1,76 @@
+#include "pool.hpp"
+
+#ifdef __linux__
+#include <sched.h>
+#endif
+
+#include <algorithm>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "errors.hpp"
+
+namespace trbert::internal {
+namespace {
+
+// Those that this process may run on.
+int usable_cpus() {
+#ifdef __linux__
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+#endif
+    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+Ort::Env make_environment(bool shared, int threads) {
+    if (!shared) return Ort::Env(ORT_LOGGING_LEVEL_ERROR, "trbert");
+    Ort::ThreadingOptions options;
+    options.SetGlobalIntraOpNumThreads(threads);
+    options.SetGlobalInterOpNumThreads(1);
+    return Ort::Env(options, ORT_LOGGING_LEVEL_ERROR, "trbert");
+}
+
+}  // namespace
+
+Pool::Pool(bool shared, int threads)
+    : shared_(shared), threads_(threads), environment_(make_environment(shared, threads)) {}
+
+std::shared_ptr<Pool> Pool::of_process(const Options& options) {
+    static std::mutex mutex;
+    static std::weak_ptr<Pool> latest;  // where it is gone, no engine with another kind of pool is left
+    if (options.threads < 0) {
+        throw error(ErrorCode::configuration,
+                    "threads must be at least 1, or 0, not " + std::to_string(options.threads));
+    }
+    const std::lock_guard<std::mutex> lock(mutex);
+    std::shared_ptr<Pool> pool = latest.lock();
+    if (!pool) {
+        pool = std::make_shared<Pool>(options.share_pool, options.threads > 0 ? options.threads : usable_cpus());
+        latest = pool;
+        return pool;
+    }
+    if (pool->shared_ != options.share_pool) {
+        throw error(ErrorCode::configuration,
+                    "engines with and without share_pool cannot live in one process at a time",
+                    "load every engine with the same share_pool");
+    }
+    if (options.threads > 0 && options.threads != pool->threads_) {
+        throw error(ErrorCode::configuration,
+                    std::to_string(options.threads) + " threads were asked for, but the engines of this process have " +
+                        std::to_string(pool->threads_),
+                    "use one number of threads in a process");
+    }
+    return pool;
+}
+
+void Pool::configure(Ort::SessionOptions& session) const {
+    if (shared_) {
+        session.DisablePerSessionThreads();
+    } else {
+        session.SetIntraOpNumThreads(threads_);
+        session.AddConfigEntry("session.force_spinning_stop", "1");
+    }
+}
+
+}  // namespace trbert::internal

@@ -1,0 +1,156 @@
+"""The package: tests that ctest runs, installation, a consumer's project, what is missing is an error."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from trbert_deploy._version import __version__
+
+CPP = Path(__file__).parents[2] / "runtimes" / "cpp"
+CONSUMER = CPP / "tests" / "consumer"
+
+
+def call(*command, **options):
+    result = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, **options)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_ctest(cpp):
+    printed = call("ctest", "--test-dir", cpp.static, "--output-on-failure", "--no-tests=error")
+    assert "100% tests passed" in printed
+
+
+@pytest.mark.parametrize("kind", ["static", "shared"])
+def test_a_consumers_project(cpp, kind, tmp_path, text_bundle):
+    """find_package, and pkg-config, after installing; a C++ and a C program that answer a text."""
+    installed = tmp_path / "installed"
+    call("cmake", "--install", getattr(cpp, kind), "--prefix", installed)
+    moved = installed.rename(tmp_path / "moved")  # the package can be moved
+    call("cmake", "-S", CONSUMER, "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={moved}")
+    call("cmake", "--build", tmp_path / "build")
+    bundle = text_bundle("sequence-classification")
+    for program in ("consumer", "consumer_c"):
+        printed = call(tmp_path / "build" / program, bundle)
+        assert json.loads(printed)["label"]
+    if kind == "static":
+        assert call(moved / "bin" / "trbert-run", "--version") == f"trbert-run {__version__}\n"
+    environment = os.environ | {"PKG_CONFIG_PATH": str(next(moved.rglob("pkgconfig")))}
+    flags = call("pkg-config", "--cflags", "--libs", "trbert", env=environment).split()
+    call("g++", "-std=c++17", CONSUMER / "main.cpp", "-o", tmp_path / "by_pkg_config", *flags)
+    paths = os.pathsep.join([str(next(moved.glob("lib*"))), str(cpp.onnxruntime / "lib")])
+    printed = call(tmp_path / "by_pkg_config", bundle, env=os.environ | {"LD_LIBRARY_PATH": paths})
+    assert json.loads(printed)["label"]
+
+
+def test_another_version_is_not_found(cpp, tmp_path):
+    call("cmake", "--install", cpp.shared, "--prefix", tmp_path / "installed")
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.18)\nproject(other CXX)\nfind_package(trbert 99 REQUIRED)\n"
+    )
+    command = ["cmake", "-S", tmp_path, "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={tmp_path / 'installed'}"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    assert "trbert" in result.stderr
+    assert "99" in result.stderr
+
+
+def test_missing_headers_are_an_error(cpp, tmp_path):
+    """Even where the library is there: nothing is skipped silently."""
+    (tmp_path / "root" / "include").mkdir(parents=True)
+    (tmp_path / "root" / "lib").symlink_to(cpp.onnxruntime / "lib")
+    command = ["cmake", "-S", CPP, "-B", tmp_path / "build", f"-DONNXRUNTIME_ROOT={tmp_path / 'root'}"]
+    result = subprocess.run(
+        [*command, "-DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode != 0
+    assert "scripts/onnxruntime_root.sh" in " ".join(result.stderr.split())
+
+
+def test_missing_packages_are_named_with_the_command_that_installs_them(tmp_path):
+    for program in ("bash", "g++", "id", "paste", "cmake", "make", "nm"):
+        (tmp_path / program).symlink_to(shutil.which(program))
+    script = CPP / "scripts" / "debian_packages.sh"
+    result = subprocess.run(
+        ["bash", script, "--check"], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert "there is no: pkg-config" in result.stderr
+    assert "hint: bash runtimes/cpp/scripts/debian_packages.sh" in result.stderr
+    assert (CPP.parents[1] / "tests" / "run.sh").read_text(encoding="utf-8").count("debian_packages.sh --check") == 1
+
+
+def run_script(*words):
+    return subprocess.run(
+        [CPP / "scripts" / "onnxruntime_root.sh", *words], capture_output=True, text=True, check=False
+    )
+
+
+def test_a_release_folder_becomes_a_root(cpp, tmp_path):
+    assert run_script(tmp_path / "root", "release", cpp.onnxruntime).returncode == 0
+    assert (tmp_path / "root" / "include" / "onnxruntime_cxx_api.h").is_file()
+    assert (tmp_path / "root" / "lib" / "libonnxruntime.so.1").is_file()
+    assert run_script(tmp_path / "root", "release", cpp.onnxruntime).returncode == 0  # its own work is replaced
+
+
+def test_a_release_without_headers_is_refused_and_leaves_nothing(tmp_path):
+    (tmp_path / "release" / "include").mkdir(parents=True)
+    result = run_script(tmp_path / "root", "release", tmp_path / "release")
+    assert result.returncode == 1
+    assert "no onnxruntime_c_api.h" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["release"]
+
+
+def test_what_the_script_did_not_make_is_not_replaced(cpp, tmp_path):
+    (tmp_path / "mine").mkdir()
+    result = run_script(tmp_path / "mine", "release", cpp.onnxruntime)
+    assert result.returncode == 1
+    assert "give another folder" in result.stderr
+
+
+def test_the_header_is_short_and_shows_no_other_library():
+    for header in (CPP / "include" / "trbert").iterdir():
+        text = header.read_text(encoding="utf-8")
+        assert len(text.splitlines()) < 150
+        includes = re.findall(r"#include [<\"]([^>\"]+)", text.partition("namespace")[0])
+        assert all(name.startswith("trbert/") or "/" not in name for name in includes)
+        assert "Ort" not in text.replace("ORT", "")
+        assert "nlohmann" not in text
+    opening = (CPP / "include" / "trbert" / "trbert.hpp").read_text(encoding="utf-8").partition("#pragma")[0]
+    assert "trbert::Engine engine" in opening
+    assert "several threads" in opening
+
+
+def test_the_shared_library_shows_its_interface_alone(cpp):
+    printed = call("nm", "-D", "--defined-only", "-C", cpp.shared / "libtrbert.so")
+    names = [line.split(maxsplit=2)[2] for line in printed.splitlines()]
+    ours = [name for name in names if "trbert" in name]
+    assert any("trbert::Engine::run" in name for name in ours)
+    assert not [name for name in ours if "internal" in name]
+    assert not [name for name in names if "nlohmann" in name]
+
+
+def test_the_version_is_the_packages():
+    declared = re.search(r"project\(trbert VERSION (\S+)", (CPP / "CMakeLists.txt").read_text(encoding="utf-8"))
+    assert declared is not None
+    assert declared[1] == __version__
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
+def test_sanitizers_find_nothing(cpp, sanitizer, text_bundle):
+    """The unit tests, with 8 threads on one engine among them. ONNX Runtime itself is not instrumented."""
+    build = cpp.static.parent / sanitizer.partition(",")[0]
+    options = [f"-DONNXRUNTIME_ROOT={cpp.onnxruntime}", "-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1 -g"]
+    options += ["-DTRBERT_BUILD_TESTS=ON", f"-DTRBERT_TEST_BUNDLE={text_bundle('sequence-classification')}"]
+    call("cmake", "-S", CPP, "-B", build, f"-DTRBERT_SANITIZE={sanitizer}", *options)
+    call("cmake", "--build", build, "--target", "trbert-unit-tests")
+    environment = os.environ | {"TSAN_OPTIONS": "ignore_noninstrumented_modules=1"}
+    call("ctest", "--test-dir", build, "--output-on-failure", "--no-tests=error", env=environment)

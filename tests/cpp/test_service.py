@@ -1,0 +1,338 @@
+"""examples/cpp_service: answers under load, statuses of what is refused, metrics, overload, the end."""
+
+from __future__ import annotations
+
+import http.client
+import importlib.util
+import itertools
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+import trbert_deploy
+from trbert_deploy.calib_data import evaluation_file
+from trbert_deploy.data import read_json_lines
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "cpp_service"
+BUILD = ROOT / "build" / "cpp"
+REVIEWS = [
+    {"id": number, "text": line["text"][: 1 + number * 17 % 400]}
+    for number, line in enumerate(itertools.islice(read_json_lines(evaluation_file()), 60))
+]
+SOAK_SECONDS = 600
+
+
+def call(*command: object) -> None:
+    words = [str(word) for word in command]
+    result = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.fixture(scope="module")
+def load():
+    spec = importlib.util.spec_from_file_location("load", EXAMPLE / "load.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["load"] = module  # its dataclass looks it up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def program(cpp) -> Path:
+    """The service as another project: found by find_package, warnings are errors."""
+    installed, build = BUILD / "installed", BUILD / "service"
+    with FileLock(BUILD / "lock"):
+        call("cmake", "--install", cpp.static, "--prefix", installed)
+        options = [f"-DCMAKE_PREFIX_PATH={installed}", "-DCMAKE_CXX_FLAGS_RELEASE=-O1", "-DCMAKE_CXX_FLAGS=-Werror"]
+        call("cmake", "-S", EXAMPLE, "-B", build, *options)
+        call("cmake", "--build", build)
+    return build / "trbert-service"
+
+
+@dataclass(frozen=True)
+class Service:
+    process: subprocess.Popen[str]
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def ask(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json"):
+        """Status and body of one request on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        try:
+            connection.request(method, path, body, {"Content-Type": kind, "Connection": "close"})
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    def predict(self, *items) -> list[dict]:
+        lines = "\n".join(json.dumps(item) for item in items).encode()
+        status, text = self.ask("POST", "/predict", lines, "application/x-ndjson")
+        assert status == 200, text
+        return [json.loads(line) for line in text.splitlines()]
+
+    def metrics(self) -> dict[str, float]:
+        """Every sample by its name and labels; the text follows Prometheus's format."""
+        status, text = self.ask("GET", "/metrics")
+        assert status == 200
+        samples, typed = {}, set()
+        for line in text.splitlines():
+            if line.startswith("#"):
+                assert re.fullmatch(r"# HELP \w+ \S.*|# TYPE \w+ (counter|gauge|histogram)", line)
+                typed.add(line.split()[2])
+                continue
+            found = re.fullmatch(r'(\w+?)(_bucket|_sum|_count)?(\{\w+="[^"]*"(?:,\w+="[^"]*")*\})? (\S+)', line)
+            assert found, line
+            assert found[1] in typed
+            samples[line.rpartition(" ")[0]] = float(found[4])
+        return samples
+
+    def memory(self) -> float:
+        """Resident, in MiB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024
+
+
+@contextmanager
+def running(program: Path, bundle: Path, *options: object, **environment: str) -> Iterator[Service]:
+    command = [program, bundle, "--port", "0", "--threads", "1", *options]
+    process = subprocess.Popen(
+        [str(word) for word in command], stdout=subprocess.PIPE, text=True, env=os.environ | environment
+    )
+    try:
+        line = process.stdout.readline()
+        found = re.fullmatch(r"listening on http://127\.0\.0\.1:(\d+)\n", line)
+        assert found, line
+        yield Service(process, int(found[1]))
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def bundle(text_bundle) -> Path:
+    return text_bundle("sequence-classification")
+
+
+@pytest.fixture(scope="module")
+def service(program, bundle) -> Iterator[Service]:
+    with running(program, bundle, "--max-body-bytes", "20000", "--max-item-bytes", "10000") as started:
+        yield started
+        assert started.process.poll() is None  # whatever it was sent, it lives
+
+
+@pytest.fixture(scope="module")
+def wanted(bundle) -> list[dict]:
+    with trbert_deploy.load(bundle) as engine:
+        return engine.predict(REVIEWS)
+
+
+def test_answers_under_load_are_those_of_python(service, load, wanted):
+    done = load.run(service.url, REVIEWS, wanted, connections=16, seconds=3)
+    assert done.complaints == []
+    assert done.statuses.keys() <= {200, 429}
+    assert done.statuses[200] >= len(REVIEWS)
+
+
+def test_json_lines_in_one_request(service, load, wanted):
+    answers = service.predict(*REVIEWS)
+    assert load.same(answers, wanted)
+    assert not load.same(answers, wanted[::-1])
+
+
+def test_pairs_and_token_ids(service, load, bundle):
+    items = [{"text": "a film", "text_pair": "and its pair"}, {"input_ids": [2, 5, 6, 3]}]
+    with trbert_deploy.load(bundle) as engine:
+        assert load.same(service.predict(*items), engine.predict(items))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "kind", "status", "message"),
+    [
+        ("POST", "/predict", b"{", "application/json", 400, "is not valid JSON"),
+        ("POST", "/predict", b"", "application/json", 400, "is not valid JSON"),
+        ("POST", "/predict", b'{"text": "\xff"}', "application/json", 400, "UTF-8"),
+        ("POST", "/predict", b'{"text": "\\ud800"}', "application/json", 400, "is not valid JSON"),
+        ("POST", "/predict", b"[" * 9000, "application/json", 400, "nested too deeply"),
+        ("POST", "/predict", b'{"texts": "a"}', "application/json", 400, "it takes {text, text_pair}"),
+        ("POST", "/predict", b'{"input_ids": [1000000]}', "application/json", 400, "input_ids"),
+        ("POST", "/predict", b'{"text": "a"}\n{"text": 3}', "application/x-ndjson", 400, "text must be text"),
+        ("POST", "/predict", b" \n\n", "application/x-ndjson", 400, "no item"),
+        ("POST", "/predict", b'{"text": "' + b"a" * 10000 + b'"}', "application/json", 413, "larger than 10000"),
+        ("POST", "/predict", b" " * 20001, "application/json", 413, "larger than 20000 bytes"),
+        ("POST", "/predict", b'{"text": "a"}\n' * 65, "application/x-ndjson", 413, "more than 64 items"),
+        ("GET", "/predict", None, "", 404, "POST /predict"),
+        ("POST", "/other", b"{}", "application/json", 404, "POST /predict"),
+    ],
+)
+def test_what_is_refused(service, method, path, body, kind, status, message):
+    key = f'trbert_requests_total{{status="{status}"}}'
+    before = service.metrics().get(key, 0)
+    given, text = service.ask(method, path, body, kind)
+    assert given == status
+    assert message in json.loads(text)["error"]
+    if path == "/predict":
+        assert service.metrics()[key] == before + 1
+    assert service.predict(REVIEWS[0])[0]["label"]
+
+
+@pytest.mark.parametrize(
+    "raw", [b"\x00\xff\xfe\r\n\r\n", b"POST /predict HTTP/1.1\r\nContent-Length: 9999\r\n\r\nshort"]
+)
+def test_what_is_no_http_leaves_it_alive(service, raw):
+    with socket.create_connection(("127.0.0.1", service.port)) as connection:
+        connection.sendall(raw)
+    assert service.ask("GET", "/healthz")[0] == 200
+
+
+def test_metrics_say_what_happened(program, bundle, wanted):
+    with running(program, bundle, "--batch-tokens", "100000") as service:
+        assert json.loads(service.ask("GET", "/healthz")[1])["status"] == "ok"
+        service.predict(*REVIEWS)
+        samples = service.metrics()
+    assert samples['trbert_requests_total{status="200"}'] == 1
+    assert samples["trbert_batch_items_count"] == 1  # they were queued together
+    assert samples["trbert_batch_items_sum"] == len(REVIEWS)
+    assert samples["trbert_tokens_total"] == sum(answer["token_count"] for answer in wanted)
+    assert samples["trbert_queue_items"] == 0
+    assert samples['trbert_request_seconds_bucket{le="+Inf"}'] == samples["trbert_request_seconds_count"] == 1
+    for reduction in range(2):
+        stage = f'stage="{reduction + 1}"'
+        fractions = [answer["kept"][reduction] / answer["token_count"] for answer in wanted]
+        assert samples[f"trbert_kept_fraction_sum{{{stage}}}"] == pytest.approx(sum(fractions))
+        assert samples[f"trbert_kept_fraction_count{{{stage}}}"] == len(REVIEWS)
+        half = sum(fraction <= 0.5 for fraction in fractions)
+        assert samples[f'trbert_kept_fraction_bucket{{{stage},le="0.5"}}'] == half
+
+
+def test_batches_keep_to_their_tokens(program, bundle, load, wanted):
+    with running(program, bundle, "--batch-tokens", "60") as service:
+        assert load.same(service.predict(*REVIEWS), wanted)
+        samples = service.metrics()
+    total = sum(answer["token_count"] for answer in wanted)
+    assert samples["trbert_batch_items_count"] >= total / 64  # the longest row alone has 64
+    assert samples["trbert_batch_items_count"] < len(REVIEWS)
+
+
+def test_overload_is_refused_and_lived_through(program, bundle, load, wanted):
+    with running(program, bundle, "--queue", "1") as service:
+        done = load.run(service.url, REVIEWS, wanted, connections=12, seconds=3)
+        assert done.complaints == []
+        assert done.statuses[429] > 0
+        assert done.statuses[200] > 0
+        assert service.metrics()['trbert_requests_total{status="429"}'] == done.statuses[429]
+        assert load.same(service.predict(REVIEWS[0]), wanted[:1])
+
+
+def test_connections_that_wait_leave_some_to_ask_and_refuse(program, bundle):
+    limits = ("--connections", "16", "--queue", "100000", "--batch-tokens", "1")
+    with running(program, bundle, *limits) as service, ThreadPoolExecutor(8) as pool:
+        pending = [pool.submit(service.predict, *(REVIEWS * 20)) for _ in range(8)]
+        while service.metrics()["trbert_queue_items"] < 5000:
+            assert not any(one.done() for one in pending)
+        while service.ask("POST", "/predict", b'{"text": "a"}')[0] != 429:
+            assert not any(one.done() for one in pending)
+        assert service.ask("GET", "/healthz")[0] == 200
+        assert [len(one.result()) for one in pending] == [20 * len(REVIEWS)] * 8
+
+
+def test_sigterm_finishes_what_is_queued(program, bundle, load, wanted):
+    with running(program, bundle, "--queue", "100000", "--batch-tokens", "1") as service, ThreadPoolExecutor(8) as pool:
+        pending = [pool.submit(service.predict, *(REVIEWS * 20)) for _ in range(8)]
+        while service.metrics()["trbert_queue_items"] < 2000:
+            assert not any(one.done() for one in pending)
+        service.process.send_signal(signal.SIGTERM)
+        for one in pending:
+            assert load.same(one.result(), wanted * 20)
+        assert service.process.wait(timeout=60) == 0
+        with pytest.raises(ConnectionRefusedError):
+            service.ask("GET", "/healthz")
+
+
+def test_what_cannot_be_served_is_said(program, bundle, service, tmp_path):
+    def stderr(code, *words):
+        result = subprocess.run([program, *words], capture_output=True, text=True, check=False, timeout=60)
+        assert result.returncode == code
+        return result.stderr
+
+    assert "is not a bundle" in stderr(1, tmp_path)
+    assert "Choose another one: --port" in stderr(1, bundle, "--port", str(service.port))
+    assert "usage: trbert-service" in stderr(2)
+    assert "--queue takes a number from 1, not 0" in stderr(2, bundle, "--queue", "0")
+
+
+@pytest.mark.slow
+def test_one_command_starts_it_and_one_loads_it(cpp, bundle):
+    environment = {"ONNXRUNTIME_ROOT": str(cpp.onnxruntime)}
+    with running(EXAMPLE / "start.sh", bundle, **environment) as service:
+        words = [sys.executable, EXAMPLE / "load.py", bundle, "--url", service.url, "--seconds", "5"]
+        result = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    assert "0 complaints" in result.stdout
+    assert "latency p50" in result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
+def test_sanitizers_find_nothing_in_the_service(cpp, bundle, load, wanted, sanitizer):
+    """The library and the service; ONNX Runtime and cpp-httplib's own library are not instrumented."""
+    build = BUILD / f"service-{sanitizer.partition(',')[0]}"
+    flags = f"-O1 -g -fsanitize={sanitizer} -fno-omit-frame-pointer -fno-sanitize-recover=all"
+    call(
+        *("cmake", "-S", EXAMPLE, "-B", build, "-DCMAKE_BUILD_TYPE=None", f"-DCMAKE_CXX_FLAGS={flags}"),
+        *(f"-DONNXRUNTIME_ROOT={cpp.onnxruntime}", "-DTRBERT_BUILD_TOOLS=OFF"),
+    )
+    call("cmake", "--build", build)
+    options = "ignore_noninstrumented_modules=1"
+    with running(build / "trbert-service", bundle, "--queue", "6", TSAN_OPTIONS=options) as service:
+        done = load.run(service.url, REVIEWS, wanted, connections=8, seconds=20)
+        refused = [service.ask("POST", "/predict", body)[0] for body in (b"{", b"\xff", b'{"text": 1}')]
+        service.metrics()
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(timeout=60) == 0
+    assert done.complaints == []
+    assert done.statuses[200] > len(REVIEWS)
+    assert refused == [400, 400, 400]
+
+
+@pytest.mark.slow
+def test_soak(program, bundle, load, wanted):
+    """At full load: memory stays where it is after the first minute, no answer is wrong, no request dropped."""
+    memory = []
+    with running(program, bundle, "--queue", "8") as service:
+        end = threading.Event()
+
+        def watch() -> None:
+            while not end.wait(SOAK_SECONDS / 60):
+                memory.append(service.memory())
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        start = time.monotonic()
+        done = load.run(service.url, REVIEWS, wanted, connections=12, seconds=SOAK_SECONDS)
+        assert time.monotonic() - start >= SOAK_SECONDS
+        end.set()
+        watcher.join()
+    assert done.complaints == []
+    assert done.statuses.keys() <= {200, 429}
+    warm = max(memory[: len(memory) // 6])
+    assert max(memory[-6:]) < warm + 4, memory  # MiB
