@@ -8,6 +8,7 @@ from types import ModuleType
 from trbert_deploy.errors import MissingExtraError
 
 _EXTRA_OF_MODULE = {
+    "cuda": "trt-rtx",
     "onnx": "export",
     "onnxruntime": "cpu",
     "onnxruntime_extensions": "export",

@@ -20,6 +20,10 @@ ModeOption = Annotated[
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="Intra-op threads; by default every usable core.")
 ]
+EnginesOption = Annotated[
+    Path | None,
+    typer.Option("--engines", help="Folder of TensorRT engines.", show_default="BUNDLE.engines, beside the bundle"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
 
