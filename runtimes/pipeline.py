@@ -16,6 +16,7 @@ from trbert_deploy.request import Request
 from trbert_deploy.runtimes.base import Answer, Array, Collector
 from trbert_deploy.runtimes.grouping import plan_groups
 from trbert_deploy.selection import budget, budget_counts
+from trbert_deploy.tasks import Task
 
 Handle = TypeVar("Handle")
 
@@ -127,6 +128,51 @@ class StagePipeline(Generic[Handle]):
             return self._runner.fetch(outputs["keep_count"]).astype(np.int64)
         ends = request.arrays["question_ends"][rows] if request.task.multiple_choice else None
         return budget_counts(request.lengths[rows], self._keep[stage], ends)
+
+
+class FusedPipeline(Generic[Handle]):
+    """Runs requests through the fused graph: rows are grouped by length at the input only.
+
+    Args:
+        runner: runs the graph, as its stage 0.
+        inputs: names of the graph's inputs.
+        task: the model's.
+        num_reductions: how many keep masks the graph gives.
+        plan: see `StagePipeline`.
+    """
+
+    def __init__(
+        self,
+        runner: StageRunner[Handle],
+        inputs: Sequence[str],
+        task: Task,
+        num_reductions: int,
+        *,
+        plan: Plan | None = None,
+    ) -> None:
+        self._runner = runner
+        self._inputs = inputs
+        self._task = task
+        self._num_reductions = num_reductions
+        self._plan = plan or (lambda stage, counts, sequences: plan_groups(counts, sequences_a_row=sequences))
+
+    def answer(self, request: Request, *, want_kept: bool) -> Answer:
+        """Run a batch; see `Runtime.answer`."""
+        collector = Collector(request, self._num_reductions, want_kept)
+        sizes = []
+        for rows in self._plan(0, request.lengths, request.rows_a_row):
+            width = int(request.lengths[rows].max())
+            outputs = self._runner.run(0, {name: request.take(name, rows, width) for name in self._inputs})
+            answers = {output.name: self._runner.fetch(outputs[output.name]) for output in self._task.outputs}
+            collector.add(rows, answers)
+            if want_kept:
+                masks = [
+                    self._runner.fetch(outputs[f"keep_mask_{index + 1}"]).astype(np.int64)
+                    for index in range(self._num_reductions)
+                ]
+                collector.add_kept(rows, masks)
+            sizes.append(len(rows))
+        return collector.answer([sizes])
 
 
 class _Run:

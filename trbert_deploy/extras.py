@@ -11,6 +11,7 @@ _EXTRA_OF_MODULE = {
     "cuda": "trt-rtx",
     "onnx": "export",
     "onnxruntime": "cpu",
+    "onnxruntime_ep_nv_tensorrt_rtx": "ort-rtx",
     "onnxruntime_extensions": "export",
     "onnxscript": "export",
     "safetensors": "torch",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trbert_deploy.bundle import Bundle
+from trbert_deploy.bundle import Bundle, Graph
 from trbert_deploy.errors import BundleError
 from trbert_deploy.runtimes.plans.buckets import Grid, Profile, stage_profiles
 from trbert_deploy.runtimes.plans.builder import BuildError, BuildSettings, build_plan
@@ -140,6 +140,24 @@ def graphs_to_build(bundle: Bundle, *, fused: bool) -> list[tuple[str, int]]:
         check_fused(bundle)
         graphs.append((manifest.fused.file, 0))
     return graphs
+
+
+def graphs_of(bundle: Bundle, mode: str) -> list[Graph]:
+    """The graphs that a mode runs.
+
+    Raises:
+        BundleError: the bundle has no dense graph.
+        BuildError: the fused graph is none for TensorRT.
+    """
+    manifest = bundle.manifest
+    if mode == "staged":
+        return list(manifest.stages)
+    if mode == "fused":
+        check_fused(bundle)
+        return [manifest.fused]
+    if manifest.dense is None:
+        raise BundleError(f"the bundle {bundle.folder} has no dense graph", "export it again with --with-dense")
+    return [manifest.dense]
 
 
 def check_fused(bundle: Bundle) -> None:

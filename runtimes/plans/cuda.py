@@ -16,7 +16,7 @@ Array = npt.NDArray[np.generic]
 
 
 class CudaDevice:
-    """The first GPU, in its primary context, which TensorRT uses too.
+    """The first GPU, in its primary context, which TensorRT uses too; held until the process ends.
 
     Raises:
         DeviceError: there is no driver or no GPU; says which.
@@ -24,17 +24,12 @@ class CudaDevice:
 
     def __init__(self) -> None:
         start()
-        self._device = call(driver.cuDeviceGet, 0)
-        self._context = call(driver.cuDevicePrimaryCtxRetain, self._device)
+        self._context = call(driver.cuDevicePrimaryCtxRetain, call(driver.cuDeviceGet, 0))
         self.activate()
 
     def activate(self) -> None:
         """Make this the calling thread's device."""
         call(driver.cuCtxSetCurrent, self._context)
-
-    def close(self) -> None:
-        """Let go of the device; its memory and streams have been let go of before."""
-        call(driver.cuDevicePrimaryCtxRelease, self._device)
 
     def stream(self) -> int:
         """A new stream of its own."""

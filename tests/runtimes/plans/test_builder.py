@@ -73,7 +73,7 @@ def test_settings(traced, rtx, tmp_path, settings):
 
 
 def test_an_unknown_compute_capability_is_refused(traced, rtx, tmp_path):
-    with pytest.raises(BuildError, match="compute capability 3.5") as caught:
+    with pytest.raises(BuildError, match=r"compute capability 3\.5") as caught:
         build(rtx, traced("bert-sequence-classification").stage(0, False), 0, SMALL, tmp_path, BuildSettings("3.5"))
     assert "8.0, 8.6, 8.9, 12.0" in caught.value.hint
 
@@ -89,7 +89,7 @@ def test_an_unsupported_node_is_named_with_its_operator_and_stage(rtx, tmp_path)
     path = tmp_path / "graph.onnx"
     onnx.save(one_node("Det"), path)
     said = []
-    with pytest.raises(BuildError, match="does not parse stage 7 at node the_culprit \\(Det\\)"):
+    with pytest.raises(BuildError, match=r"does not parse stage 7 at node the_culprit \(Det\)"):
         build_plan(rtx, path, "stage 7", [Profile(axes={"batch": (1, 1, 2)})], BuildSettings(), said.append)
     assert any(line.startswith("TensorRT error: ") for line in said)
 
