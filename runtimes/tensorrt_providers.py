@@ -116,7 +116,12 @@ class ProviderRunner:
     """
 
     def __init__(
-        self, bundle: Bundle, graphs: Sequence[Graph], provider: str, folder: Path, options: Callable[[], SessionOptions]
+        self,
+        bundle: Bundle,
+        graphs: Sequence[Graph],
+        provider: str,
+        folder: Path,
+        options: Callable[[], SessionOptions],
     ) -> None:
         self._bundle = bundle
         self._graphs = graphs

@@ -23,7 +23,7 @@ HEAVY = (
     "onnxruntime_extensions",
     "safetensors",
 )
-HEAVY += ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings", "huggingface_hub", "datasets", "accelerate")
+HEAVY += ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings", "cuda", "huggingface_hub", "datasets", "accelerate")
 
 BLOCKED = f"""
 import sys
@@ -145,6 +145,10 @@ LIGHT = [
     "trbert_deploy.runtimes.base",
     "trbert_deploy.runtimes.pipeline",
     "trbert_deploy.runtimes.grouping",
+    "trbert_deploy.runtimes.plans.building",
+    "trbert_deploy.runtimes.plans.lane",
+    "trbert_deploy.runtimes.plans.listing",
+    "trbert_deploy.sizing",
 ]
 
 
@@ -181,6 +185,7 @@ print(sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "trans
     ("module", "package", "command"),
     [
         ("trbert_deploy.runtimes.onnxrt", "onnxruntime", "pip install 'trbert-deploy[cpu]'"),
+        ("trbert_deploy.runtimes.tensorrt_providers", "onnxruntime", "pip install 'trbert-deploy[cpu]'"),
         ("trbert_deploy.runtimes.reference", "torch", "pip install 'trbert-deploy[torch]'"),
         ("trbert_deploy.checkpoint", "", "pip install 'trbert-deploy[torch]'"),
         ("trbert_deploy.export.trace", "onnx", "pip install 'trbert-deploy[export]'"),

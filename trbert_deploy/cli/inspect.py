@@ -89,8 +89,8 @@ def _graphs(manifest: Manifest) -> Table:
 
 
 def _engines(listed: list[ListedEngine], folder: str) -> Table:
-    table = Table("engine of", "precision", "built by", "GPU", "profiles", "size (MiB)", "here", box=None, pad_edge=False)
-    table.title = folder
+    columns = ("engine of", "precision", "built by", "GPU", "profiles", "size (MiB)", "here")
+    table = Table(*columns, title=folder, box=None, pad_edge=False)
     for engine in listed:
         if engine.graph is None or engine.bytes is None:
             table.add_row(engine.file, "", "", "", "", "", engine.invalid)
