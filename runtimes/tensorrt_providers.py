@@ -40,7 +40,7 @@ PROVIDERS = {"tensorrt": "TensorrtExecutionProvider", "rtx": "NvTensorRTRTXExecu
 
 _ROWS = 32  # of a group at most
 _ITEMS = 64  # options, sentences or candidates of a row at most
-_OVERHEAD_TOKENS = 1024  # see `trbert_deploy.runtimes.plans.lane`
+_OVERHEAD_TOKENS = 1024  # what one more group costs; an estimate, as in the runtime trt
 
 _register_lock = threading.Lock()
 
