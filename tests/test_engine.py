@@ -147,7 +147,7 @@ def test_cuda_answers_as_the_reference(bundle):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"runtime": "tpu"}, "unknown runtime 'tpu'. one of: ort, torch"),
+        ({"runtime": "tpu"}, "unknown runtime 'tpu'. one of: ort, trt, torch"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
         ({"mode": "eager"}, "unknown mode 'eager'"),
         ({"threads": 0}, "threads must be at least 1"),

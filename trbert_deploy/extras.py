@@ -8,8 +8,10 @@ from types import ModuleType
 from trbert_deploy.errors import MissingExtraError
 
 _EXTRA_OF_MODULE = {
+    "cuda": "trt-rtx",
     "onnx": "export",
     "onnxruntime": "cpu",
+    "onnxruntime_ep_nv_tensorrt_rtx": "ort-rtx",
     "onnxruntime_extensions": "export",
     "onnxscript": "export",
     "safetensors": "torch",

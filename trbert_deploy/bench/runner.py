@@ -54,6 +54,8 @@ class BenchOptions:
     Attributes:
         runtime: of the bundle, see `trbert_deploy.load`.
         mode: ``"staged"`` or ``"fused"``.
+        provider: see `trbert_deploy.load`.
+        engines: see `trbert_deploy.load`.
         device: of every arm.
         threads: of every arm; None for all usable cores.
         data: labelled JSON lines; None for the reviews that ship with the package where the task is sequence
@@ -69,6 +71,8 @@ class BenchOptions:
 
     runtime: str = "ort"
     mode: str = "staged"
+    provider: str | None = None
+    engines: Path | None = None
     device: str = "cpu"
     threads: int | None = None
     data: Path | None = None
@@ -90,7 +94,13 @@ def run_bench(bundle: Bundle, options: BenchOptions, progress: Progress = lambda
     _check(options)
     progress("loading", 0.0)
     with open_arms(
-        bundle, runtime=options.runtime, mode=options.mode, device=options.device, threads=options.threads
+        bundle,
+        runtime=options.runtime,
+        mode=options.mode,
+        device=options.device,
+        threads=options.threads,
+        provider=options.provider,
+        engines=options.engines,
     ) as arms:
         notes = list(arms.notes)
         dataset = _dataset(bundle, options, notes)
@@ -240,7 +250,12 @@ def _summary(bundle: Bundle) -> ModelSummary:
 
 
 def _config(options: BenchOptions, threads: int, dataset: Dataset) -> dict[str, Any]:
-    resolved = {"threads": threads, "data": str(options.data or dataset.name), "seed": _SEED}
+    resolved = {
+        "threads": threads,
+        "data": str(options.data or dataset.name),
+        "seed": _SEED,
+        "engines": None if options.engines is None else str(options.engines),
+    }
     return dataclasses.asdict(options) | resolved
 
 
@@ -254,8 +269,8 @@ def _method(options: BenchOptions, threads: int) -> dict[str, str]:
         "threads": f"{threads} for every arm",
         "device": f"{options.device} for every arm",
         "speed-up": "ratio of medians; percentiles are linearly interpolated between samples",
-        "lengths": "rows keep their real lengths; ONNX Runtime's arms group rows by length, PyTorch's pad a "
-        "batch to its longest row",
+        "lengths": "rows keep their real lengths; ONNX Runtime's arms group rows by length, TensorRT's too and round "
+        "up to the buckets that their engines were built for, PyTorch's pad a batch to its longest row",
         "FLOPs": "matrix products only, rows alone without padding; upstream's formula charges "
         "selectors at the kept length and leaves the pooler out",
     }

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from trbert_deploy.cli.options import BundleArgument, DeviceOption, JsonOption, RuntimeOption, ThreadsOption
+from trbert_deploy.cli.options import (
+    BundleArgument,
+    DeviceOption,
+    EnginesOption,
+    JsonOption,
+    ProviderOption,
+    RuntimeOption,
+    ThreadsOption,
+)
 from trbert_deploy.cli.output import next_command, note, stderr, stdout, write_json
 
 if TYPE_CHECKING:
@@ -21,9 +29,10 @@ def bench(
     bundle: BundleArgument,
     runtime: RuntimeOption = "ort",
     mode: Annotated[
-        Literal["staged", "fused"], typer.Option(help="For ort: a graph a stage, or one graph.")
+        Literal["staged", "fused"], typer.Option(help="For ort and trt: a graph a stage, or one graph.")
     ] = "staged",
-    device: DeviceOption = "cpu",
+    provider: ProviderOption = None,
+    device: DeviceOption = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -41,6 +50,7 @@ def bench(
         typer.Option(help="Time random rows of exactly so many tokens; several as 128,512 or by repeating."),
     ] = None,
     threads: ThreadsOption = None,
+    engines: EnginesOption = None,
     iterations: Annotated[
         int, typer.Option(min=1, help="Rounds that count; each times every arm once.")
     ] = 20,
@@ -70,11 +80,14 @@ def bench(
         raise typer.BadParameter("--json and --markdown exclude each other")
     from trbert_deploy.bench import BenchOptions, run_bench
     from trbert_deploy.bundle import open_bundle
+    from trbert_deploy.engine import default_device
 
     options = BenchOptions(
         runtime=runtime,
         mode=mode,
-        device=device,
+        provider=provider,
+        device=device or default_device(runtime, provider),
+        engines=engines,
         threads=threads,
         data=data,
         limit=limit,

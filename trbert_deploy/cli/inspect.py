@@ -1,24 +1,40 @@
-"""`trbert-deploy inspect`: what a bundle is, read from its manifest alone."""
+"""`trbert-deploy inspect`: what a bundle is, read from its manifest alone, and which engines lie beside it."""
 
 from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from trbert_deploy.bundle import Manifest, open_bundle
 from trbert_deploy.bundle.manifest import layer_range
-from trbert_deploy.cli.options import BundleArgument, JsonOption
+from trbert_deploy.cli.options import BundleArgument, EnginesOption, JsonOption
 from trbert_deploy.cli.output import facts_table, stdout, write_json
 
+if TYPE_CHECKING:
+    from trbert_deploy.runtimes.plans.listing import ListedEngine
 
-def inspect(bundle: BundleArgument, as_json: JsonOption = False) -> None:
-    """Show what a bundle is, without loading a runtime."""
-    manifest = open_bundle(bundle).manifest
+
+def inspect(bundle: BundleArgument, engines: EnginesOption = None, as_json: JsonOption = False) -> None:
+    """Show what a bundle is, and which TensorRT engines of it are valid here, without loading a runtime."""
+    from trbert_deploy.runtimes.plans.listing import list_engines
+    from trbert_deploy.runtimes.plans.store import EngineStore, engines_folder
+
+    opened = open_bundle(bundle)
+    manifest = opened.manifest
+    store = EngineStore(engines or engines_folder(opened))
+    listed = list_engines(store, opened)
     if as_json:
-        write_json({"command": "inspect", "bundle": str(bundle), **manifest.model_dump(mode="json")})
+        document = {"command": "inspect", "bundle": str(bundle), **manifest.model_dump(mode="json")}
+        write_json(document | {"engines": [dataclasses.asdict(engine) for engine in listed]})
         return
     stdout.print(facts_table(_facts(manifest), title=str(bundle)))
     stdout.print()
     stdout.print(_graphs(manifest))
+    if listed:
+        stdout.print()
+        stdout.print(_engines(listed, str(store.folder)))
 
 
 def _facts(manifest: Manifest) -> dict[str, str]:
@@ -69,4 +85,23 @@ def _graphs(manifest: Manifest) -> Table:
     for graph, layers in rows:
         size = manifest.files[graph.file].bytes / 2**20
         table.add_row(graph.file, layers, f"{size:.1f}", ", ".join(graph.inputs), ", ".join(graph.outputs))
+    return table
+
+
+def _engines(listed: list[ListedEngine], folder: str) -> Table:
+    columns = ("engine of", "precision", "built by", "GPU", "profiles", "size (MiB)", "here")
+    table = Table(*columns, title=folder, box=None, pad_edge=False)
+    for engine in listed:
+        if engine.graph is None or engine.bytes is None:
+            table.add_row(engine.file, "", "", "", "", "", engine.invalid)
+            continue
+        table.add_row(
+            engine.graph,
+            engine.precision,
+            engine.flavor,
+            engine.compute_capability,
+            str(engine.profiles),
+            f"{engine.bytes / 2**20:.1f}",
+            engine.invalid or "valid",
+        )
     return table
