@@ -13,17 +13,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 from onnxruntime import InferenceSession, OrtValue, SessionOptions
 
 from trbert_deploy.bundle import Bundle
 from trbert_deploy.bundle.manifest import Graph
+from trbert_deploy.bundle.precision import require_precision
 from trbert_deploy.environment import usable_cpus
 from trbert_deploy.errors import BundleError, DeviceError, TRBertError
 from trbert_deploy.request import Request
 from trbert_deploy.runtimes.base import Answer, Array, Collector
 from trbert_deploy.runtimes.grouping import plan_groups
 from trbert_deploy.runtimes.pipeline import StagePipeline
+from trbert_deploy.selection import Kept
+
+_NUMPY_TYPES = {"tensor(int64)": np.int64, "tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -96,15 +101,21 @@ class SessionRunner:
         else:
             options.intra_op_num_threads = _positive(threads) or usable_cpus()
             options.add_session_config_entry("session.force_spinning_stop", "1")
+        # CPUs without VNNI would add up products of 8 bits in 16, which overflows; those with it are not concerned.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        require_precision(bundle, [graph.file for graph in graphs])
         self._device = device
         self._sessions = [_session(bundle.path(graph.file), provider, options) for graph in graphs]
+        self._types = [
+            {value.name: _NUMPY_TYPES[value.type] for value in session.get_inputs()} for session in self._sessions
+        ]
         self._graphs = graphs
 
     def run(self, stage: int, feeds: Mapping[str, OrtValue | Array]) -> dict[str, OrtValue]:
         """See `StageRunner.run`."""
         names = self._graphs[stage].outputs
         session = self._sessions[stage]
-        values = {name: _ort_value(feeds[name]) for name in self._graphs[stage].inputs}
+        values = {name: _ort_value(feeds[name], dtype) for name, dtype in self._types[stage].items()}
         if self._device == "cpu":
             results = session.run_with_ort_values(names, values)
         else:
@@ -153,6 +164,10 @@ class StagedRuntime:
     def answer(self, request: Request, *, want_kept: bool) -> Answer:
         """See `Runtime.answer`."""
         return self._pipeline.answer(request, want_kept=want_kept)
+
+    def replay(self, request: Request, kept: Kept) -> Answer:
+        """See `Replaying.replay`."""
+        return self._pipeline.answer(request, want_kept=True, replay=kept)
 
     def close(self) -> None:
         """See `Runtime.close`."""
@@ -231,5 +246,7 @@ def _session(path: Path, provider: str, options: SessionOptions) -> InferenceSes
     return session
 
 
-def _ort_value(value: OrtValue | Array) -> OrtValue:
-    return value if isinstance(value, OrtValue) else OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value))
+def _ort_value(value: OrtValue | Array, dtype: npt.DTypeLike) -> OrtValue:
+    if isinstance(value, OrtValue):
+        return value
+    return OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value, dtype=dtype))
