@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,20 @@ class Runtime(Protocol):
 
     def close(self) -> None:
         """Let go of sessions and device memory; the runtime is not used afterwards."""
+        ...
+
+
+@runtime_checkable
+class Replaying(Runtime, Protocol):
+    """A runtime that can be told which tokens to keep."""
+
+    def replay(self, request: Request, kept: Kept) -> Answer:
+        """Run a batch with these kept sets, whatever its selectors say.
+
+        Args:
+            request: see `Runtime.answer`.
+            kept: for each reduction and row the kept original positions, ascending, each among the one before.
+        """
         ...
 
 

@@ -69,6 +69,29 @@ class Engine:
         answer = self.runtime.answer(request, want_kept=return_selection)
         return EngineOutput(answer.outputs, answer.kept)
 
+    def replay(self, kept: Kept, **inputs: Any) -> EngineOutput:
+        """Answer a batch with given kept sets: what tells numeric differences apart from another selection.
+
+        Args:
+            kept: for each reduction and row the positions of the original row to keep, ascending, each among those
+                of the reduction before; as `EngineOutput.selection`.
+            **inputs: see `run`.
+
+        Raises:
+            InputError: the arrays do not fit the model.
+            TRBertError: the runtime decides inside its graph.
+        """
+        from trbert_deploy.runtimes.base import Replaying
+
+        if not isinstance(self.runtime, Replaying):
+            raise TRBertError(
+                f"runtime {self.runtime.name!r} cannot be told which tokens to keep in this mode",
+                "use runtime 'ort' with mode 'staged'",
+            )
+        request = check_request(self.manifest.task_facts, self.manifest.limit_facts, inputs)
+        answer = self.runtime.replay(request, kept)
+        return EngineOutput(answer.outputs, answer.kept)
+
     def predict(self, items: Iterable[Any], *, batch_size: int = 32) -> list[dict[str, Any]]:
         """Answer texts.
 
