@@ -101,8 +101,6 @@ class SessionRunner:
         else:
             options.intra_op_num_threads = _positive(threads) or usable_cpus()
             options.add_session_config_entry("session.force_spinning_stop", "1")
-        # CPUs without VNNI would add up products of 8 bits in 16, which overflows; those with it are not concerned.
-        options.add_session_config_entry("session.x64quantprecision", "1")
         require_precision(bundle, [graph.file for graph in graphs])
         self._device = device
         self._sessions = [_session(bundle.path(graph.file), provider, options) for graph in graphs]
