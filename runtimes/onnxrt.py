@@ -18,11 +18,13 @@ from onnxruntime import InferenceSession, OrtValue, SessionOptions
 
 from trbert_deploy.bundle import Bundle
 from trbert_deploy.bundle.manifest import Graph
+from trbert_deploy.bundle.precision import require_precision
 from trbert_deploy.environment import usable_cpus
 from trbert_deploy.errors import BundleError, DeviceError, TRBertError
 from trbert_deploy.request import Request
 from trbert_deploy.runtimes.base import Answer, Array
 from trbert_deploy.runtimes.pipeline import FusedPipeline, StagePipeline
+from trbert_deploy.selection import Kept
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -123,6 +125,7 @@ class SessionRunner:
                 "pip uninstall onnxruntime; pip install 'trbert-deploy[gpu]'; or use --device cpu",
             )
         options = session_options(threads, share_pool)
+        require_precision(bundle, [graph.file for graph in graphs])
         self._device = device
         self._sessions = [_session(bundle.path(graph.file), provider, options) for graph in graphs]
         self._graphs = graphs
@@ -163,9 +166,9 @@ class StagedRuntime:
             self._runner, [graph.inputs for graph in graphs], manifest.selection.keep, regroup=regroup
         )
 
-    def answer(self, request: Request, *, want_kept: bool) -> Answer:
+    def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
         """See `Runtime.answer`."""
-        return self._pipeline.answer(request, want_kept=want_kept)
+        return self._pipeline.answer(request, want_kept=want_kept, replay=replay)
 
     def close(self) -> None:
         """See `Runtime.close`."""
@@ -186,9 +189,9 @@ class FusedRuntime:
             self._runner, manifest.fused.inputs, manifest.task_facts, len(manifest.reduction_layers)
         )
 
-    def answer(self, request: Request, *, want_kept: bool) -> Answer:
+    def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
         """See `Runtime.answer`."""
-        return self._pipeline.answer(request, want_kept=want_kept)
+        return self._pipeline.answer(request, want_kept=want_kept, replay=replay)
 
     def close(self) -> None:
         """See `Runtime.close`."""

@@ -6,16 +6,16 @@ The pipeline knows nothing of a library: a `StageRunner` runs one graph and hold
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from trbert_deploy.bundle.manifest import NEXT
 from trbert_deploy.request import Request
-from trbert_deploy.runtimes.base import Answer, Array, Collector
+from trbert_deploy.runtimes.base import Answer, Array, Collector, refuse_replay
 from trbert_deploy.runtimes.grouping import plan_groups
-from trbert_deploy.selection import budget, budget_counts
+from trbert_deploy.selection import Kept, budget, budget_counts, keep_mask
 from trbert_deploy.tasks import Task
 
 Handle = TypeVar("Handle")
@@ -69,9 +69,9 @@ class StagePipeline(Generic[Handle]):
             lambda stage, counts, sequences: plan_groups(counts, sequences_a_row=sequences, regroup=regroup)
         )
 
-    def answer(self, request: Request, *, want_kept: bool) -> Answer:
+    def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
         """Run a batch; see `Runtime.answer`."""
-        run = _Run(request, len(self._stage_inputs), want_kept)
+        run = _Run(request, len(self._stage_inputs), want_kept, replay)
         for rows in self._plan(0, request.lengths, request.rows_a_row):
             self._descend(run, 0, rows, int(request.lengths[rows].max()), {}, [])
         return run.collector.answer(run.group_sizes)
@@ -109,12 +109,19 @@ class StagePipeline(Generic[Handle]):
             if run.want_kept:
                 run.collector.add_kept(rows, masks)
             return
-        counts = self._counts(request, rows, stage, outputs)
-        if run.want_kept:
-            masks = [*masks, self._runner.fetch(outputs[f"{NEXT}keep_mask"]).astype(np.int64)]
-        carried = {
+        carried: dict[str, Handle | Array] = {
             name.removeprefix(NEXT): value for name, value in outputs.items() if name.startswith(NEXT)
         }
+        if run.replay is None:
+            counts = self._counts(request, rows, stage, outputs)
+            mask = self._runner.fetch(outputs[f"{NEXT}keep_mask"]).astype(np.int64) if run.want_kept else None
+        else:
+            over_original = stage == 0 or request.task.restores
+            gathered = width if over_original else len(cast(Array, taken["keep"]))
+            mask = run.replayed(stage, rows, gathered, over_original)
+            counts, carried["keep_mask"] = mask.sum(-1), mask
+        if run.want_kept and mask is not None:
+            masks = [*masks, mask]
         for group in self._plan(stage + 1, counts, request.rows_a_row):
             told = {"rows": group, "keep": np.zeros(int(counts[group].max()), dtype=np.int64)}
             taken = {**carried, **told}
@@ -156,8 +163,9 @@ class FusedPipeline(Generic[Handle]):
         self._num_reductions = num_reductions
         self._plan = plan or (lambda stage, counts, sequences: plan_groups(counts, sequences_a_row=sequences))
 
-    def answer(self, request: Request, *, want_kept: bool) -> Answer:
+    def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
         """Run a batch; see `Runtime.answer`."""
+        refuse_replay(replay)
         collector = Collector(request, self._num_reductions, want_kept)
         sizes = []
         for rows in self._plan(0, request.lengths, request.rows_a_row):
@@ -178,8 +186,19 @@ class FusedPipeline(Generic[Handle]):
 class _Run:
     """One batch on its way."""
 
-    def __init__(self, request: Request, num_stages: int, want_kept: bool) -> None:
+    def __init__(self, request: Request, num_stages: int, want_kept: bool, replay: Kept | None) -> None:
         self.request = request
         self.want_kept = want_kept
+        self.replay = replay
         self.collector = Collector(request, num_stages - 1, want_kept)
         self.group_sizes: list[list[int]] = [[] for _ in range(num_stages)]
+
+    def replayed(
+        self, reduction: int, rows: npt.NDArray[np.int64], width: int, over_original: bool
+    ) -> npt.NDArray[np.int64]:
+        """Keep masks [b, width] of these rows at a reduction, from the kept sets that are replayed."""
+        assert self.replay is not None
+        kept = self.replay[reduction]
+        return np.stack(
+            [keep_mask(kept[row], None if over_original else self.replay[reduction - 1][row], width) for row in rows]
+        )

@@ -35,6 +35,7 @@ from trbert_deploy.runtimes.plans.buckets import (
 )
 from trbert_deploy.runtimes.plans.building import graphs_of
 from trbert_deploy.runtimes.plans.store import engines_folder
+from trbert_deploy.selection import Kept
 
 PROVIDERS = {"tensorrt": "TensorrtExecutionProvider", "rtx": "NvTensorRTRTXExecutionProvider"}
 
@@ -222,9 +223,9 @@ class ProviderRuntime:
                 self._runner, [graph.inputs for graph in graphs], keep, plan=self._runner.plan
             )
 
-    def answer(self, request: Request, *, want_kept: bool) -> Answer:
+    def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
         """See `Runtime.answer`."""
-        return self._pipeline.answer(request, want_kept=want_kept)
+        return self._pipeline.answer(request, want_kept=want_kept, replay=replay)
 
     def close(self) -> None:
         """See `Runtime.close`."""

@@ -63,10 +63,27 @@ class Engine:
         Raises:
             InputError: the arrays do not fit the model.
         """
+        return self._answer(inputs, want_kept=return_selection)
+
+    def replay(self, kept: Kept, **inputs: Any) -> EngineOutput:
+        """Answer a batch with given kept sets: what tells numeric differences apart from another selection.
+
+        Args:
+            kept: for each reduction and row the positions of the original row to keep, ascending, each among those
+                of the reduction before; as `EngineOutput.selection`.
+            **inputs: see `run`.
+
+        Raises:
+            InputError: the arrays do not fit the model.
+            TRBertError: the runtime does not run stage by stage.
+        """
+        return self._answer(inputs, want_kept=True, replay=kept)
+
+    def _answer(self, inputs: Mapping[str, Any], *, want_kept: bool, replay: Kept | None = None) -> EngineOutput:
         if self._closed:
             raise TRBertError("the engine is closed", "load the bundle again")
         request = check_request(self.manifest.task_facts, self.manifest.limit_facts, inputs)
-        answer = self.runtime.answer(request, want_kept=return_selection)
+        answer = self.runtime.answer(request, want_kept=want_kept, replay=replay)
         return EngineOutput(answer.outputs, answer.kept)
 
     def predict(self, items: Iterable[Any], *, batch_size: int = 32) -> list[dict[str, Any]]:

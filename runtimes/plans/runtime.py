@@ -27,6 +27,7 @@ from trbert_deploy.runtimes.plans.store import (
     read_engine,
     read_header,
 )
+from trbert_deploy.selection import Kept
 
 Pipeline = StagePipeline[DeviceTensor] | FusedPipeline[DeviceTensor]
 
@@ -59,10 +60,10 @@ class PlanRuntime:
         self._lock = threading.Lock()
         self._closed = False
 
-    def answer(self, request: Request, *, want_kept: bool) -> Answer:
+    def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
         """See `Runtime.answer`."""
         with self._lane() as pipeline:
-            return pipeline.answer(request, want_kept=want_kept)
+            return pipeline.answer(request, want_kept=want_kept, replay=replay)
 
     def close(self) -> None:
         """See `Runtime.close`; a lane in use is closed when its caller is done."""

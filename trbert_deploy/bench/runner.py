@@ -67,6 +67,8 @@ class BenchOptions:
         warmup: rounds before them that do not.
         max_accuracy_drop: gate, percentage points.
         min_speedup: gate, ratio.
+        replay_selection: whether to compare with the reference once more with the reference's kept sets, which tells
+            numeric error and flips of the selection apart.
     """
 
     runtime: str = "ort"
@@ -83,6 +85,7 @@ class BenchOptions:
     warmup: int = 3
     max_accuracy_drop: float | None = None
     min_speedup: float | None = None
+    replay_selection: bool = False
 
 
 def run_bench(bundle: Bundle, options: BenchOptions, progress: Progress = lambda phase, done: None) -> Report:
@@ -107,7 +110,7 @@ def run_bench(bundle: Bundle, options: BenchOptions, progress: Progress = lambda
         _check_gates(options, arms, dataset)
         planned = _workloads(bundle, dataset, options, notes)
         workloads = [_time(arms, workload, options, progress) for workload in planned]
-        quality, quality_notes = measure_quality(arms, dataset, progress)
+        quality, quality_notes = measure_quality(arms, dataset, progress, replay=options.replay_selection)
         notes += quality_notes
         return Report(
             model=_summary(bundle),
@@ -135,6 +138,12 @@ def _check(options: BenchOptions) -> None:
             raise TRBertError(f"{name} must be at least {least}, not {', '.join(map(str, numbers))}")
     if not options.batch_sizes:
         raise TRBertError("there is no batch size to measure", "--batch-size 1,32")
+    if options.replay_selection and (options.runtime == "torch" or options.mode != "staged"):
+        raise TRBertError(
+            "--replay-selection tells a bundle's stages which tokens to keep, and one graph or the reference itself "
+            "cannot be told",
+            "--runtime ort --mode staged",
+        )
 
 
 def _check_gates(options: BenchOptions, arms: Arms, dataset: Dataset) -> None:

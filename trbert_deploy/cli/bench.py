@@ -55,6 +55,13 @@ def bench(
         int, typer.Option(min=1, help="Rounds that count; each times every arm once.")
     ] = 20,
     warmup: Annotated[int, typer.Option(min=0, help="Rounds before them that do not count.")] = 3,
+    replay_selection: Annotated[
+        bool,
+        typer.Option(
+            "--replay-selection",
+            help="Compare with PyTorch once more with PyTorch's kept sets: numeric error apart from flips.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="Print GitHub tables, with method and environment.")
@@ -97,6 +104,7 @@ def bench(
         warmup=warmup,
         max_accuracy_drop=max_accuracy_drop,
         min_speedup=min_speedup,
+        replay_selection=replay_selection,
     )
     with _progress() as progress:
         report = run_bench(open_bundle(bundle), options, progress)

@@ -68,7 +68,8 @@ def verify(
     else:
         for what, result in results.items():
             verdict = "passed" if result.passed else "FAILED"
-            stdout.print(f"{what} on {where}: {verdict}, {result.rows} golden rows", markup=False)
+            flips = f", {result.flipped} of {result.reached} tokens kept otherwise" if result.flipped else ""
+            stdout.print(f"{what} on {where}: {verdict}, {result.rows} golden rows{flips}", markup=False)
             for complaint in result.complaints:
                 note(f"  {complaint}")
         stdout.print(f"{len(opened.manifest.files)} files match their sha256")
