@@ -62,3 +62,14 @@ def require(module: str, purpose: str, extra: str | None = None) -> ModuleType:
         if missing is None:
             raise
         raise missing from error
+
+
+def require_export(purpose: str) -> None:
+    """See that everything an export needs is installed.
+
+    Raises:
+        MissingExtraError: something is not.
+    """
+    for package in ("torch", "transformers", "onnx", "onnxscript", "onnxruntime_extensions"):
+        require(package, purpose, extra="export")
+    require("onnxruntime", purpose)

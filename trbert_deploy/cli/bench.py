@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from trbert_deploy.cli.options import (
-    BundleArgument,
     DeviceOption,
     EnginesOption,
     JsonOption,
@@ -20,13 +19,23 @@ from trbert_deploy.cli.options import (
     ThreadsOption,
 )
 from trbert_deploy.cli.output import next_command, note, stderr, stdout, write_json
+from trbert_deploy.extras import require_export
 
 if TYPE_CHECKING:
     from trbert_deploy.bench import Report
+    from trbert_deploy.bundle import Bundle
 
 
 def bench(
-    bundle: BundleArgument,
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[BUNDLE]",
+            show_default=False,
+            help="Folder that `export` wrote; without one, the model that ships with the package is exported once "
+            "into your cache.",
+        ),
+    ] = None,
     runtime: RuntimeOption = "ort",
     mode: Annotated[
         Literal["staged", "fused"], typer.Option(help="For ort and trt: a graph a stage, or one graph.")
@@ -86,7 +95,6 @@ def bench(
     if as_json and as_markdown:
         raise typer.BadParameter("--json and --markdown exclude each other")
     from trbert_deploy.bench import BenchOptions, run_bench
-    from trbert_deploy.bundle import open_bundle
     from trbert_deploy.engine import default_device
 
     options = BenchOptions(
@@ -106,14 +114,26 @@ def bench(
         min_speedup=min_speedup,
         replay_selection=replay_selection,
     )
+    opened = _open(bundle)
     with _progress() as progress:
-        report = run_bench(open_bundle(bundle), options, progress)
+        report = run_bench(opened, options, progress)
     _show(report, as_json=as_json, as_markdown=as_markdown)
     for gate in report.gates:
         note(f"{gate.name} {'passed' if gate.passed else 'FAILED'}: {gate.text}")
     if not report.passed:
         raise typer.Exit(1)
-    next_command(f"trbert-deploy predict {shlex.quote(str(bundle))} 'A text of some length, such as this one.'")
+    next_command(f"trbert-deploy predict {shlex.quote(str(opened.folder))} 'A text of some length, such as this one.'")
+
+
+def _open(folder: Path | None) -> Bundle:
+    if folder is not None:
+        from trbert_deploy.bundle import open_bundle
+
+        return open_bundle(folder)
+    require_export("bench without a bundle")
+    from trbert_deploy.export.builtin import builtin_bundle
+
+    return builtin_bundle(note)
 
 
 def _show(report: Report, *, as_json: bool, as_markdown: bool) -> None:

@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from trbert_deploy.builtin import NAME
 from trbert_deploy.bundle.manifest import Precision, QuantizationForm
 from trbert_deploy.cli.options import parse_numbers
 from trbert_deploy.cli.output import next_command, note, stdout
-from trbert_deploy.extras import require
+from trbert_deploy.extras import require, require_export
 
 
 def export(
@@ -19,7 +20,7 @@ def export(
         str,
         typer.Argument(
             help="A checkpoint folder (ours, upstream TR-BERT's, or a plain transformers BERT or DistilBERT), a "
-            "bundle, or a Hub id."
+            f"bundle, or a Hub id; or {NAME}, the model that ships with the package."
         ),
     ],
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the bundle.")] = None,
@@ -88,9 +89,7 @@ def export(
     if out is None:
         stdout.print(str(save_checkpoint), markup=False)
         return
-    for package in ("onnx", "onnxscript", "onnxruntime_extensions"):
-        require(package, "export", extra="export")
-    require("onnxruntime", "export")
+    require_export("export")
     from trbert_deploy.export.exporter import export_bundle
     from trbert_deploy.export.precision import Int8Options
 
