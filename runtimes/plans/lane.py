@@ -25,6 +25,9 @@ OVERHEAD_TOKENS = 1024
 #: Contexts with their graphs that a lane keeps; the one unused for longest goes first.
 MAX_CALLS = 128
 
+#: Stage, shapes of its inputs, and which of them come from the host.
+_CallKey = tuple[int, tuple[tuple[int, ...], ...], tuple[str, ...]]
+
 
 class Graph(Protocol):
     """Recorded work."""
@@ -188,7 +191,7 @@ class Lane:
         self._per_token = per_token
         self._stream = device.stream()
         self._buffers: dict[tuple[int, str], tuple[int, int]] = {}  # (stage, tensor) -> address, bytes
-        self._calls: dict[tuple[int, tuple[tuple[int, ...], ...]], _Call] = {}
+        self._calls: dict[_CallKey, _Call] = {}
         size = max(engine.scratch for engine in engines)
         self._scratch = device.allocate(size) if size else 0
 
@@ -210,7 +213,7 @@ class Lane:
         engine = self._engines[stage]
         padded = pad(engine.inputs, feeds, self._grid, stage)
         shapes = {name: padded.shape(axes) for name, axes in engine.inputs.items()}
-        key = (stage, tuple(shapes.values()))
+        key = (stage, tuple(shapes.values()), tuple(padded.arrays))
         call = self._calls.pop(key, None) or self._make(stage, shapes, padded, feeds)
         self._calls[key] = call  # the last is the one used last
         if len(self._calls) > MAX_CALLS:
@@ -291,7 +294,7 @@ class Lane:
         for key in list(self._calls):
             self._drop(key)
 
-    def _drop(self, key: tuple[int, tuple[tuple[int, ...], ...]]) -> None:
+    def _drop(self, key: _CallKey) -> None:
         self._device.synchronize(self._stream)
         self._calls.pop(key).close()
 

@@ -63,7 +63,7 @@ def pad(inputs: Mapping[str, Axes], feeds: Mapping[str, Shaped | Array], grid: G
     """
     given = {name: feeds[name] for name in inputs}
     host = {name: value for name, value in given.items() if isinstance(value, np.ndarray)}
-    rows = next(len(value) for name, value in host.items() if name != "keep")
+    rows = len(host["rows"] if "rows" in host else host["attention_mask"])
     # What is on the device is padded already, so it decides how long a row is.
     sizes: dict[str, int] = {}
     for name in sorted(given, key=lambda name: name in host):

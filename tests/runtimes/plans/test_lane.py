@@ -99,6 +99,18 @@ def test_the_buffers_of_earlier_requests_do_not_show(setup, random_rows, batch_o
         assert_answers(setup.answer(batch), *answer(setup.model, batch, setup.keep))
 
 
+def test_kept_sets_from_outside_between_kept_sets_of_its_own(setup, random_rows, batch_of, answer):
+    batch = batch_of(random_rows(setup.model, [60, 3, 57, 1, 20]))
+    other = () if setup.keep else (0.6, 0.3)
+    own, (wanted, wanted_kept) = answer(setup.model, batch, setup.keep), answer(setup.model, batch, other)
+    assert own[1] != wanted_kept
+    kept = [[np.array(row) for row in reduction] for reduction in wanted_kept]
+    for _ in range(3):
+        request = request_of(setup.model, batch)
+        assert_answers(setup.answer(batch), *own)
+        assert_answers(setup.pipeline.answer(request, want_kept=True, replay=kept), wanted, wanted_kept)
+
+
 def test_nothing_comes_back_but_answers_and_in_policy_mode_counts(setup, random_rows, batch_of):
     batch = batch_of(random_rows(setup.model, [30, 20]))
     given_answer = setup.answer(batch, want_kept=False)
