@@ -17,6 +17,7 @@ import onnxruntime
 from onnxruntime import InferenceSession, OrtValue, SessionOptions
 
 from trbert_deploy.bundle import Bundle, Graph
+from trbert_deploy.bundle.precision import require_precision
 from trbert_deploy.errors import DeviceError, TRBertError
 from trbert_deploy.extras import require
 from trbert_deploy.request import Request
@@ -211,6 +212,7 @@ class ProviderRuntime:
         self.device = "cuda"
         self._pipeline: StagePipeline[OrtValue] | FusedPipeline[OrtValue]
         graphs = graphs_of(bundle, mode)
+        require_precision(bundle, [graph.file for graph in graphs])
         self._runner = ProviderRunner(bundle, graphs, provider, folder, options)
         if mode == "fused":
             reductions = len(manifest.reduction_layers)

@@ -18,7 +18,8 @@ _PACKAGES = (
     "onnxruntime-extensions",
     "onnxruntime-ep-nv-tensorrt-rtx-cu13",
     "tensorrt",
-    "tensorrt_rtx_cu13_bindings",
+    "tensorrt-rtx-cu13-bindings",
+    "tensorrt-rtx-cu13-libs",
     "cuda-bindings",
 )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trbert_deploy.bundle import Bundle, Graph
+from trbert_deploy.bundle.precision import graph_precision, require_precisions
 from trbert_deploy.errors import BundleError
 from trbert_deploy.runtimes.plans.buckets import Grid, Profile, stage_profiles
 from trbert_deploy.runtimes.plans.builder import BuildError, BuildSettings, build_plan
@@ -36,7 +37,7 @@ class BuiltEngine:
     Attributes:
         graph: the ONNX file.
         file: the engine's.
-        precision: read off the graph.
+        precision: of the graph, and of what TensorRT made of it.
         profiles: how many it has.
         bytes: of its plan.
         seconds: that the build took, whenever it was.
@@ -87,7 +88,7 @@ def build_engines(
         say: is given progress and TensorRT's messages, a line each.
 
     Raises:
-        BuildError: TensorRT does not take a graph, or cannot as `fused` was asked for.
+        BuildError: TensorRT does not take a graph, or not in its precision, or cannot as `fused` was asked for.
         BundleError: the bundle is damaged, or its graphs are of another precision than it says.
         MissingExtraError: TensorRT is not installed.
     """
@@ -95,6 +96,7 @@ def build_engines(
     found = find_flavor(flavor)
     graphs = graphs_to_build(bundle, fused=fused)
     bundle.require_intact([graph for graph, _ in graphs])
+    require_precisions(bundle)
     gpu = find_gpu()
     if gpu is None and found.name == "tensorrt":
         raise BuildError(
@@ -113,6 +115,7 @@ def build_engines(
         profiles = stage_profiles(grid, stage, restores=restores)
         key = EngineKey(
             graph_sha256=bundle.manifest.files[graph].sha256,
+            precision=graph_precision(bundle.path(graph)).name,
             profiles=tuple(profiles),
             flavor=found.name,
             tensorrt=found.version,
@@ -122,7 +125,6 @@ def build_engines(
             optimization_level=settings.optimization_level,
         )
         engines.append(_make(bundle, graph, key, grid, found, settings, store, say))
-    _check_precision(bundle, engines)
     return BuildReport(str(store.folder), found.name, found.version, capability, driver, grid, engines)
 
 
@@ -130,9 +132,10 @@ def graphs_to_build(bundle: Bundle, *, fused: bool) -> list[tuple[str, int]]:
     """The graphs' files, each with the stage whose shapes it takes.
 
     Raises:
-        BuildError: the fused graph was asked for, and TensorRT cannot take it.
+        BuildError: TensorRT cannot take them, or not the fused graph that was asked for.
     """
     manifest = bundle.manifest
+    check_int8_form(bundle)
     graphs = [(graph.file, stage) for stage, graph in enumerate(manifest.stages)]
     if manifest.dense is not None:
         graphs.append((manifest.dense.file, 0))
@@ -147,9 +150,10 @@ def graphs_of(bundle: Bundle, mode: str) -> list[Graph]:
 
     Raises:
         BundleError: the bundle has no dense graph.
-        BuildError: the fused graph is none for TensorRT.
+        BuildError: the graphs, or the fused one, are none for TensorRT.
     """
     manifest = bundle.manifest
+    check_int8_form(bundle)
     if mode == "staged":
         return list(manifest.stages)
     if mode == "fused":
@@ -158,6 +162,20 @@ def graphs_of(bundle: Bundle, mode: str) -> list[Graph]:
     if manifest.dense is None:
         raise BundleError(f"the bundle {bundle.folder} has no dense graph", "export it again with --with-dense")
     return [manifest.dense]
+
+
+def check_int8_form(bundle: Bundle) -> None:
+    """See to it that int8 has the form that TensorRT takes; see `trbert_deploy.export.quantize`.
+
+    Raises:
+        BuildError: it has the other one.
+    """
+    facts = bundle.manifest.quantization
+    if facts is not None and facts.form != "tensorrt":
+        raise BuildError(
+            f"the int8 graphs of {bundle.folder} have the form for CPUs, with zero points that TensorRT refuses",
+            "export it again: --precision int8 --int8-form tensorrt",
+        )
 
 
 def check_fused(bundle: Bundle) -> None:
@@ -200,11 +218,15 @@ def _make(
             say(f"{graph}: {_count(key.profiles)} ...")
             start = time.perf_counter()
             built = build_plan(flavor, bundle.path(graph), graph, key.profiles, settings, say)
+            if built.precision != key.precision:
+                raise BuildError(
+                    f"{flavor.title} made {built.precision} of {graph}, which is {key.precision}",
+                    "report it with the bundle's manifest.json and `trbert-deploy env`",
+                )
             header = EngineHeader(
                 graph=graph,
                 key=key,
                 grid=grid,
-                precision=built.precision,
                 inputs={name: tuple(axes) for name, axes in built.inputs.items()},
                 created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 seconds=round(built.seconds, 2),
@@ -213,12 +235,12 @@ def _make(
             )
             store.write(header, built.plan)
             size = header.plan_bytes / 2**20
-            say(f"{graph}: {header.precision}, {size:.1f} MiB in {time.perf_counter() - start:.1f} s")
+            say(f"{graph}: {key.precision}, {size:.1f} MiB in {time.perf_counter() - start:.1f} s")
         else:
             os.utime(path)  # asked for last: of several sets of engines the runtime takes this one
             say(f"{graph}: in the cache ({path.name})")
     return BuiltEngine(
-        graph, path.name, header.precision, len(key.profiles), header.plan_bytes, header.seconds, reused
+        graph, path.name, key.precision, len(key.profiles), header.plan_bytes, header.seconds, reused
     )
 
 
@@ -234,13 +256,3 @@ def _reuse(path: Path, say: Say) -> EngineHeader | None:
 
 def _count(profiles: Sequence[Profile]) -> str:
     return f"building with {len(profiles)} profile{'s' if len(profiles) > 1 else ''}"
-
-
-def _check_precision(bundle: Bundle, engines: Sequence[BuiltEngine]) -> None:
-    found = {engine.precision for engine in engines}
-    label = bundle.manifest.precision
-    if label not in found:
-        raise BundleError(
-            f"the bundle {bundle.folder} says {label}, but its graphs are {', '.join(sorted(found))}",
-            "export it again",
-        )

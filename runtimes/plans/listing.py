@@ -16,7 +16,7 @@ class ListedEngine:
     Attributes:
         file: its name.
         graph: that it was built from; as the following, None where the file is not readable as an engine.
-        precision: read off the graph when it was built.
+        precision: of the graph, and of what TensorRT made of it.
         flavor: of TensorRT, with its version.
         compute_capability: of the GPU it was built for, or ``"any"``.
         profiles: how many it has.
@@ -52,7 +52,7 @@ def list_engines(store: EngineStore, bundle: Bundle) -> list[ListedEngine]:
             ListedEngine(
                 path.name,
                 header.graph,
-                header.precision,
+                key.precision,
                 f"{key.flavor} {key.tensorrt}",
                 key.compute_capability,
                 len(key.profiles),

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trbert_deploy.bundle import Bundle
+from trbert_deploy.bundle.precision import require_precision
 from trbert_deploy.errors import DeviceError, TRBertError
 from trbert_deploy.request import Request
 from trbert_deploy.runtimes.base import Answer
@@ -123,6 +124,7 @@ def open_runtime(
     if device != "cuda":
         raise DeviceError(f"runtime 'trt' does not run on device {device!r}", "--device cuda, or --runtime ort")
     graphs = graphs_of(bundle, mode)
+    require_precision(bundle, [graph.file for graph in graphs])
     find_flavor()  # an error where there is none
     flavors = installed_flavors()
     here = Here({name: flavor.version for name, flavor in flavors.items()}, read_gpu())

@@ -36,7 +36,8 @@ class EngineKey(BaseModel):
     """What makes an engine the one that is wanted.
 
     Attributes:
-        graph_sha256: of the ONNX file; decides the precision too, which lies in the graph's types.
+        graph_sha256: of the ONNX file.
+        precision: read off it.
         profiles: in order.
         flavor: of TensorRT.
         tensorrt: its version.
@@ -49,6 +50,7 @@ class EngineKey(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     graph_sha256: str
+    precision: str
     profiles: tuple[Profile, ...]
     flavor: str
     tensorrt: str
@@ -64,14 +66,24 @@ class EngineKey(BaseModel):
 
 
 class EngineHeader(BaseModel):
-    """What an engine file says of itself."""
+    """What an engine file says of itself.
+
+    Attributes:
+        graph: file name of the ONNX graph.
+        key: what it is valid for.
+        grid: of the build that it is part of.
+        inputs: the axes of each input, by their names in the graph or their fixed sizes.
+        created: when, ISO 8601.
+        seconds: that the build took.
+        plan_bytes: size of the plan.
+        plan_sha256: of the plan.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     graph: str
     key: EngineKey
     grid: Grid
-    precision: str
     inputs: dict[str, tuple[str | int, ...]]
     created: str
     seconds: float

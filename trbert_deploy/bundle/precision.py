@@ -106,6 +106,18 @@ def require_precision(bundle: Bundle, files: Sequence[str]) -> None:
         )
 
 
+def require_precisions(bundle: Bundle) -> None:
+    """Complain where the manifest's label is not what the stages together, the fused or the dense graph compute in.
+
+    Raises:
+        BundleError: it is not.
+    """
+    manifest = bundle.manifest
+    alone = [manifest.fused, *([manifest.dense] if manifest.dense else [])]
+    for graphs in (manifest.stages, *([graph] for graph in alone)):
+        require_precision(bundle, [graph.file for graph in graphs])
+
+
 def read_sensitivity(bundle: Bundle) -> dict[str, Any] | None:
     """What quantizing each layer alone does, as `trbert_deploy.export.sensitivity` wrote it; None unless int8.
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from trbert_deploy.bundle import Graph, Manifest, open_bundle
 from trbert_deploy.bundle.manifest import layer_range
-from trbert_deploy.bundle.precision import GraphPrecision, graph_precision, read_sensitivity, require_precision
+from trbert_deploy.bundle.precision import GraphPrecision, graph_precision, read_sensitivity, require_precisions
 from trbert_deploy.cli.options import BundleArgument, EnginesOption, JsonOption
 from trbert_deploy.cli.output import facts_table, stdout, write_json
 
@@ -41,18 +41,11 @@ def inspect(bundle: BundleArgument, engines: EnginesOption = None, as_json: Json
         if listed:
             stdout.print()
             stdout.print(_engines(listed, str(store.folder)))
-    for files in _chains(manifest):
-        require_precision(opened, files)
+    require_precisions(opened)
 
 
 def _graphs_of(manifest: Manifest) -> list[Graph]:
     return [*manifest.stages, manifest.fused, *([manifest.dense] if manifest.dense else [])]
-
-
-def _chains(manifest: Manifest) -> list[list[str]]:
-    """Files that compute an answer together."""
-    alone = [graph.file for graph in _graphs_of(manifest)[len(manifest.stages) :]]
-    return [[graph.file for graph in manifest.stages], *([file] for file in alone)]
 
 
 def _facts(manifest: Manifest, sensitivity: dict[str, Any] | None) -> dict[str, str]:

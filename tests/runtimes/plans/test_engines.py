@@ -20,8 +20,8 @@ from trbert_deploy.engine import Engine, load
 from trbert_deploy.errors import BundleError, DeviceError, TRBertError
 from trbert_deploy.runtimes.plans import building, cuda
 from trbert_deploy.runtimes.plans.buckets import Grid
-from trbert_deploy.runtimes.plans.builder import BuildError
-from trbert_deploy.runtimes.plans.building import BuiltEngine, build_engines
+from trbert_deploy.runtimes.plans.builder import BuildError, build_plan
+from trbert_deploy.runtimes.plans.building import build_engines
 from trbert_deploy.runtimes.plans.flavor import find_flavor
 from trbert_deploy.runtimes.plans.gpu import Gpu, Here, find_gpu, invalid_because
 from trbert_deploy.runtimes.plans.listing import list_engines
@@ -66,7 +66,7 @@ def test_every_graph_has_an_engine_that_says_what_it_is(bundle, built):
         assert header.graph == engine.graph
         assert header.key.graph_sha256 == bundle.manifest.files[engine.graph].sha256
         assert header.key.tensorrt == built.tensorrt == find_flavor("rtx").version
-        assert (header.grid, header.precision, len(plan)) == (GRID, "fp32", engine.bytes)
+        assert (header.grid, header.key.precision, len(plan)) == (GRID, "fp32", engine.bytes)
         assert not engine.reused
 
 
@@ -167,10 +167,22 @@ def test_the_full_tensorrt_builds_on_its_gpu_only(bundle, tmp_path, monkeypatch)
     assert "--flavor rtx" in caught.value.hint
 
 
-def test_a_label_that_is_not_the_graphs_is_complained_about(bundle):
-    engine = BuiltEngine("stage_0.onnx", "x", "fp16", 1, 1, 1.0, False)
-    with pytest.raises(BundleError, match="says fp32, but its graphs are fp16"):
-        building._check_precision(bundle, [engine])
+def test_a_label_that_is_not_the_graphs_is_complained_about(golden_bundle, tmp_path):
+    copy = Path(shutil.copytree(golden_bundle(NAME), tmp_path / "bundle"))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"precision": "fp16"}))
+    with pytest.raises(BundleError, match=r"says fp16, but stage_0\.onnx, stage_1\.onnx computes in fp32"):
+        build_engines(open_bundle(copy), GRID, flavor="rtx", folder=tmp_path / "engines")
+
+
+def test_an_engine_of_another_precision_than_its_graph_is_not_kept(bundle, tmp_path, monkeypatch):
+    def in_half(*arguments):
+        return dataclasses.replace(build_plan(*arguments), precision="fp16")
+
+    monkeypatch.setattr(building, "build_plan", in_half)
+    with pytest.raises(BuildError, match=r"made fp16 of stage_0\.onnx, which is fp32"):
+        build_engines(bundle, GRID, flavor="rtx", folder=tmp_path)
+    assert list(EngineStore(tmp_path)) == []
 
 
 # -- which engines run here ------------------------------------------------------------------------------------
@@ -220,8 +232,8 @@ def test_what_a_key_is_valid_for(bundle, built, here):
     assert "built for compute capability 8.6" in invalid_because(changed(compute_capability="8.6"), bundle, here)
     assert "a driver for CUDA 12.8" in invalid_because(changed(driver="12.8"), bundle, here)
     assert "another stage_0.onnx" in invalid_because(changed(graph_sha256="0" * 64), bundle, here)
-    digests = {changed(**one).key.digest for one in ({}, {"driver": "1"}, {"tensorrt": "1"}, {"workspace_mib": 1})}
-    assert len(digests) == 4
+    changes = ({}, {"driver": "1"}, {"tensorrt": "1"}, {"workspace_mib": 1}, {"precision": "fp16"})
+    assert len({changed(**one).key.digest for one in changes}) == len(changes)
 
 
 def test_no_engines_at_all(bundle, tmp_path, here):
