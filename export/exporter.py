@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import onnx
 from onnx import ModelProto
 
 from trbert_deploy.bundle import SCHEMA_VERSION, Bundle, Graph, Manifest, open_bundle
@@ -21,17 +20,21 @@ from trbert_deploy.bundle.manifest import (
     FileFacts,
     LimitFacts,
     ModelFacts,
+    Precision,
     SelectionFacts,
     layer_range,
     schema,
 )
+from trbert_deploy.bundle.precision import TOLERANCES
 from trbert_deploy.bundle.reader import sha256_of
 from trbert_deploy.checkpoint import Checkpoint, load_tokenizer, save_checkpoint
 from trbert_deploy.environment import environment
-from trbert_deploy.errors import CheckFailedError, TRBertError
+from trbert_deploy.errors import TRBertError
 from trbert_deploy.export.check import check_bundle
 from trbert_deploy.export.fuse import fuse
 from trbert_deploy.export.golden import make_golden
+from trbert_deploy.export.graphs import save_graph
+from trbert_deploy.export.precision import Int8Options, make_fp16, make_int8
 from trbert_deploy.export.tokenizer import write_tokenizer
 from trbert_deploy.export.trace import OPSET, trace_dense, trace_stage
 from trbert_deploy.model import TRBertPreTrainedModel
@@ -43,9 +46,6 @@ _FUSED_FILE = "model.onnx"
 _DENSE_FILE = "dense.onnx"
 _GOLDEN_FILE = "golden.json"
 
-#: protobuf's limit on one message.
-_MAX_GRAPH_BYTES = 2**31 - 1
-
 
 def export_bundle(
     checkpoint: Checkpoint,
@@ -54,6 +54,8 @@ def export_bundle(
     keep: Sequence[float] | None = None,
     with_dense: bool = False,
     with_reference: bool = True,
+    precision: Precision = "fp32",
+    int8: Int8Options | None = None,
     force: bool = False,
     source: str | None = None,
     progress: Callable[[str], None] = lambda line: None,
@@ -66,6 +68,8 @@ def export_bundle(
         keep: budget fractions; None for the checkpoint's default, an empty sequence for policy mode.
         with_dense: whether to export the same weights without reduction too, for comparison.
         with_reference: whether the PyTorch checkpoint goes into the bundle.
+        precision: what the encoder layers compute in.
+        int8: how, where that is int8; by default as `Int8Options` says.
         force: whether an existing bundle at `out` is replaced.
         source: how the manifest names the checkpoint; by default its folder's name.
         progress: is given a line for every step.
@@ -83,9 +87,12 @@ def export_bundle(
         raise TRBertError(
             "the checkpoint has no selectors: its bundle is dense already", "leave --with-dense out"
         )
+    tokenizer = load_tokenizer(checkpoint.folder)
+    int8 = int8 or Int8Options()
+    if precision == "int8":
+        int8.check(model.task, len(model.encoder_layers), tokenizer is not None)
     with _selecting(model, selection), whole_folder(out, force=force, replaceable=is_bundle) as folder:
         stages, fused, dense = _write_graphs(model, selection, folder, with_dense, progress)
-        tokenizer = load_tokenizer(checkpoint.folder)
         tokenizer_facts = None
         if tokenizer is None:
             progress("no tokenizer beside the checkpoint: the bundle takes token ids only")
@@ -116,13 +123,18 @@ def export_bundle(
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             environment=environment(),
         )
+        bundle = Bundle(folder, manifest)
+        if precision == "fp16":
+            bundle = make_fp16(bundle, progress)
+        elif precision == "int8":
+            bundle = make_int8(bundle, int8, progress)
         reference = ReferenceRuntime(model)
-        golden = make_golden(reference, manifest.limit_facts)
+        golden = make_golden(reference, manifest.limit_facts, TOLERANCES[precision])
         write_golden(golden, folder / _GOLDEN_FILE)
-        result = check_bundle(Bundle(folder, manifest), reference, golden, progress)
+        result = check_bundle(bundle, reference, golden, progress)
         if result.near_ties:
-            progress(f"check: {len(result.near_ties)} of {result.rows} rows had near-tied logits")
-        _write_manifest(manifest, folder)
+            progress(f"check: {len(result.near_ties)} of {result.rows} rows kept other tokens where logits nearly tie")
+        _write_manifest(bundle.manifest, folder)
     return open_bundle(out)
 
 
@@ -155,7 +167,7 @@ def _write_graphs(
     for index in range(model.num_stages):
         start = time.perf_counter()
         traced.append(trace_stage(model, index, by_budget=bool(selection.keep)))
-        stages.append(_save(traced[-1], folder, f"stage_{index}.onnx"))
+        stages.append(save_graph(traced[-1], folder, f"stage_{index}.onnx"))
         progress(
             f"stage {index + 1} of {model.num_stages}: {layer_range(layers[index], layers[index + 1])}, "
             f"{time.perf_counter() - start:.1f} s"
@@ -163,34 +175,14 @@ def _write_graphs(
     start = time.perf_counter()
     graph = fuse(traced, selection.keep, multiple_choice=model.task.multiple_choice)
     traced.clear()
-    fused = _save(graph, folder, _FUSED_FILE)
+    fused = save_graph(graph, folder, _FUSED_FILE)
     progress(f"fused: {time.perf_counter() - start:.1f} s")
     dense = None
     if with_dense:
         start = time.perf_counter()
-        dense = _save(trace_dense(model), folder, _DENSE_FILE)
+        dense = save_graph(trace_dense(model), folder, _DENSE_FILE)
         progress(f"dense: {time.perf_counter() - start:.1f} s")
     return stages, fused, dense
-
-
-def _save(graph: ModelProto, folder: Path, name: str) -> Graph:
-    size = graph.ByteSize()
-    if size > _MAX_GRAPH_BYTES:
-        raise TRBertError(f"{name} would take {size / 2**30:.1f} GiB, an ONNX file holds 2 GiB")
-    path = folder / name
-    onnx.save(graph, path)
-    try:
-        onnx.checker.check_model(str(path), full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise CheckFailedError(f"{name} is not a valid ONNX graph: {error}") from error
-    domains = {node.domain for node in graph.graph.node} - {"", "ai.onnx"}
-    if domains or graph.functions:
-        raise CheckFailedError(f"{name} holds operators outside ai.onnx: {', '.join(sorted(domains))}")
-    return Graph(
-        file=name,
-        inputs=[value.name for value in graph.graph.input],
-        outputs=[value.name for value in graph.graph.output],
-    )
 
 
 def _model_facts(checkpoint: Checkpoint, source: str | None) -> ModelFacts:

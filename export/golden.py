@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from trbert_deploy.bundle.golden import Golden, GoldenBatch
+from trbert_deploy.bundle.precision import Tolerance
 from trbert_deploy.export.samples import random_batch
 from trbert_deploy.model.margin import selection_margins
 from trbert_deploy.request import Limits, Request, check_request
@@ -15,7 +16,7 @@ _CANDIDATES = 8  # rows tried for each length; the one with the widest margin is
 _SEED = 2021
 
 
-def make_golden(reference: ReferenceRuntime, limits: Limits) -> Golden:
+def make_golden(reference: ReferenceRuntime, limits: Limits, tolerance: Tolerance) -> Golden:
     """Single rows of several lengths, and all of them together in one batch."""
     rng = np.random.default_rng(_SEED)
     task = reference.model.task
@@ -31,7 +32,7 @@ def make_golden(reference: ReferenceRuntime, limits: Limits) -> Golden:
         name: np.concatenate([_widened(row[name], name, width) for row in reversed(rows)]) for name in rows[0]
     }
     batches = [_answered(reference, limits, inputs) for inputs in (*rows, together)]
-    return Golden(batches=batches)
+    return Golden(tolerance=tolerance.outputs, max_flips=tolerance.flips, batches=batches)
 
 
 def _margin(reference: ReferenceRuntime, request: Request) -> float:

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from trbert_deploy.errors import TRBertError
 from trbert_deploy.request import Request
 from trbert_deploy.selection import Kept, kept_positions
 from trbert_deploy.tasks import Task
@@ -37,18 +38,32 @@ class Runtime(Protocol):
     name: str
     device: str
 
-    def answer(self, request: Request, *, want_kept: bool) -> Answer:
+    def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
         """Run a batch.
 
         Args:
             request: checked against the bundle this runtime was made for.
             want_kept: whether to return the kept positions too (they cost a copy from the device).
+            replay: where given, for each reduction and row the original positions to keep whatever the selectors say,
+                ascending, each among those of the reduction before.
+
+        Raises:
+            TRBertError: `replay` is given, and this runtime does not run stage by stage.
         """
         ...
 
     def close(self) -> None:
         """Let go of sessions and device memory; the runtime is not used afterwards."""
         ...
+
+
+def refuse_replay(replay: Kept | None) -> None:
+    """For runtimes that are not told between stages which tokens to keep; see `Runtime.answer`."""
+    if replay is not None:
+        raise TRBertError(
+            "one graph and the PyTorch reference cannot be told which tokens to keep, stages can",
+            "use mode 'staged' of runtime 'ort' or 'trt'",
+        )
 
 
 class Collector:

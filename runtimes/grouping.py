@@ -13,17 +13,24 @@ MAX_GROUP_TOKENS = 16384
 
 
 def plan_groups(
-    counts: npt.NDArray[np.int64], *, sequences_a_row: int = 1, regroup: bool = True
+    counts: npt.NDArray[np.int64],
+    *,
+    sequences_a_row: int = 1,
+    regroup: bool = True,
+    overhead_tokens: int | None = None,
+    max_rows: int | None = None,
 ) -> list[npt.NDArray[np.int64]]:
     """Split rows into groups, each padded to its longest row, at the least total cost.
 
-    The cost of a group is its rows times its longest row plus `GROUP_OVERHEAD_TOKENS`. Rows sorted by count are cut
+    The cost of a group is its rows times its longest row plus an overhead. Rows sorted by count are cut
     into consecutive runs, which is where an optimum always lies; dynamic programming finds the best cuts.
 
     Args:
         counts: int64 [B], tokens of each row.
         sequences_a_row: sequences that each row stands for (options in multiple choice).
         regroup: False keeps all rows together, in their order.
+        overhead_tokens: what one more group costs; by default `GROUP_OVERHEAD_TOKENS`.
+        max_rows: no group has more rows.
 
     Returns:
         Arrays of row indices, longest rows first; within a group in ascending order of index.
@@ -31,6 +38,7 @@ def plan_groups(
     size = len(counts)
     if not regroup or size == 1:
         return [np.arange(size)]
+    overhead = GROUP_OVERHEAD_TOKENS if overhead_tokens is None else overhead_tokens
     order = np.argsort(-counts, kind="stable")
     longest = counts[order]
     best = np.zeros(size + 1)  # best[i]: cost of the first i rows of `order`
@@ -39,8 +47,10 @@ def plan_groups(
         # rows start..end-1 form the last group, padded to longest[start]
         starts = np.arange(end)
         tokens = (end - starts) * longest[:end] * sequences_a_row
-        cost = best[:end] + tokens + GROUP_OVERHEAD_TOKENS
+        cost = best[:end] + tokens + overhead
         cost[(tokens > MAX_GROUP_TOKENS) & (starts < end - 1)] = np.inf
+        if max_rows is not None:
+            cost[end - starts > max_rows] = np.inf
         cut[end] = int(np.argmin(cost))
         best[end] = cost[cut[end]]
     groups = []

@@ -18,12 +18,13 @@ from onnxruntime import InferenceSession, OrtValue, SessionOptions
 
 from trbert_deploy.bundle import Bundle
 from trbert_deploy.bundle.manifest import Graph
+from trbert_deploy.bundle.precision import require_precision
 from trbert_deploy.environment import usable_cpus
 from trbert_deploy.errors import BundleError, DeviceError, TRBertError
 from trbert_deploy.request import Request
-from trbert_deploy.runtimes.base import Answer, Array, Collector
-from trbert_deploy.runtimes.grouping import plan_groups
-from trbert_deploy.runtimes.pipeline import StagePipeline
+from trbert_deploy.runtimes.base import Answer, Array
+from trbert_deploy.runtimes.pipeline import FusedPipeline, StagePipeline
+from trbert_deploy.selection import Kept
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -69,6 +70,46 @@ def _positive(threads: int | None) -> int | None:
     return threads
 
 
+def session_options(threads: int | None, share_pool: bool) -> SessionOptions:
+    """Options of a session on the process's shared pool, or with a pool of its own.
+
+    Raises:
+        TRBertError: the pools or `threads` do not go with what the process has already.
+    """
+    options = SessionOptions()
+    options.log_severity_level = 3
+    if share_pool:
+        share_threads(threads)
+        options.use_per_session_threads = False
+    elif pool_is_shared():
+        raise TRBertError(
+            "this process's ONNX Runtime sessions already share one pool, so no engine can have its own",
+            "load every engine of the process with share_pool=False, the first one too",
+        )
+    else:
+        options.intra_op_num_threads = _positive(threads) or usable_cpus()
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
+def run_session(
+    session: InferenceSession, graph: Graph, feeds: Mapping[str, OrtValue | Array], device: str
+) -> dict[str, OrtValue]:
+    """Run a graph; on a GPU its outputs stay there, and only what is fetched is ever copied back."""
+    values = {name: _ort_value(feeds[name]) for name in graph.inputs}
+    if device == "cpu":
+        results = session.run_with_ort_values(graph.outputs, values)
+    else:
+        binding = session.io_binding()
+        for name, value in values.items():
+            binding.bind_ortvalue_input(name, value)
+        for name in graph.outputs:
+            binding.bind_output(name, device)
+        session.run_with_iobinding(binding)
+        results = binding.get_outputs()
+    return dict(zip(graph.outputs, results, strict=True))
+
+
 class SessionRunner:
     """Runs graphs of a bundle, one session each; outputs stay on the device as OrtValues."""
 
@@ -83,40 +124,15 @@ class SessionRunner:
                 f"device {device!r} was asked for, but this ONNX Runtime has no {provider}",
                 "pip uninstall onnxruntime; pip install 'trbert-deploy[gpu]'; or use --device cpu",
             )
-        options = SessionOptions()
-        options.log_severity_level = 3
-        if share_pool:
-            share_threads(threads)
-            options.use_per_session_threads = False
-        elif pool_is_shared():
-            raise TRBertError(
-                "this process's ONNX Runtime sessions already share one pool, so no engine can have its own",
-                "load every engine of the process with share_pool=False, the first one too",
-            )
-        else:
-            options.intra_op_num_threads = _positive(threads) or usable_cpus()
-            options.add_session_config_entry("session.force_spinning_stop", "1")
+        options = session_options(threads, share_pool)
+        require_precision(bundle, [graph.file for graph in graphs])
         self._device = device
         self._sessions = [_session(bundle.path(graph.file), provider, options) for graph in graphs]
         self._graphs = graphs
 
     def run(self, stage: int, feeds: Mapping[str, OrtValue | Array]) -> dict[str, OrtValue]:
         """See `StageRunner.run`."""
-        names = self._graphs[stage].outputs
-        session = self._sessions[stage]
-        values = {name: _ort_value(feeds[name]) for name in self._graphs[stage].inputs}
-        if self._device == "cpu":
-            results = session.run_with_ort_values(names, values)
-        else:
-            # Bound outputs stay on the device: only what `fetch` asks for is ever copied back.
-            binding = session.io_binding()
-            for name, value in values.items():
-                binding.bind_ortvalue_input(name, value)
-            for name in names:
-                binding.bind_output(name, self._device)
-            session.run_with_iobinding(binding)
-            results = binding.get_outputs()
-        return dict(zip(names, results, strict=True))
+        return run_session(self._sessions[stage], self._graphs[stage], feeds, self._device)
 
     def fetch(self, handle: OrtValue) -> Array:
         """See `StageRunner.fetch`."""
@@ -150,9 +166,9 @@ class StagedRuntime:
             self._runner, [graph.inputs for graph in graphs], manifest.selection.keep, regroup=regroup
         )
 
-    def answer(self, request: Request, *, want_kept: bool) -> Answer:
+    def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
         """See `Runtime.answer`."""
-        return self._pipeline.answer(request, want_kept=want_kept)
+        return self._pipeline.answer(request, want_kept=want_kept, replay=replay)
 
     def close(self) -> None:
         """See `Runtime.close`."""
@@ -165,33 +181,17 @@ class FusedRuntime:
     def __init__(
         self, bundle: Bundle, *, device: str = "cpu", threads: int | None = None, share_pool: bool = True
     ) -> None:
+        manifest = bundle.manifest
         self.name = "ort"
         self.device = device
-        self._graph = bundle.manifest.fused
-        self._task = bundle.manifest.task_facts
-        self._num_reductions = len(bundle.manifest.reduction_layers)
-        self._runner = SessionRunner(bundle, [self._graph], device, threads, share_pool)
+        self._runner = SessionRunner(bundle, [manifest.fused], device, threads, share_pool)
+        self._pipeline = FusedPipeline(
+            self._runner, manifest.fused.inputs, manifest.task_facts, len(manifest.reduction_layers)
+        )
 
-    def answer(self, request: Request, *, want_kept: bool) -> Answer:
+    def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
         """See `Runtime.answer`."""
-        collector = Collector(request, self._num_reductions, want_kept)
-        wanted = {output.name for output in self._task.outputs}
-        sizes = []
-        for rows in plan_groups(request.lengths, sequences_a_row=request.rows_a_row):
-            width = int(request.lengths[rows].max())
-            feeds = {name: request.take(name, rows, width) for name in self._graph.inputs}
-            outputs = self._runner.run(0, feeds)
-            collector.add(
-                rows, {name: self._runner.fetch(value) for name, value in outputs.items() if name in wanted}
-            )
-            if want_kept:
-                masks = [
-                    self._runner.fetch(outputs[f"keep_mask_{index + 1}"]).astype(np.int64)
-                    for index in range(self._num_reductions)
-                ]
-                collector.add_kept(rows, masks)
-            sizes.append(len(rows))
-        return collector.answer([sizes])
+        return self._pipeline.answer(request, want_kept=want_kept, replay=replay)
 
     def close(self) -> None:
         """See `Runtime.close`."""

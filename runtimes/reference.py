@@ -15,7 +15,8 @@ from trbert_deploy.checkpoint import load_checkpoint
 from trbert_deploy.errors import BundleError, DeviceError
 from trbert_deploy.model import TRBertOutput, TRBertPreTrainedModel
 from trbert_deploy.request import Request
-from trbert_deploy.runtimes.base import Answer, Collector
+from trbert_deploy.runtimes.base import Answer, Collector, refuse_replay
+from trbert_deploy.selection import Kept
 
 
 class ReferenceRuntime:
@@ -57,8 +58,9 @@ class ReferenceRuntime:
             output: TRBertOutput = self.model(**inputs)
         return output
 
-    def answer(self, request: Request, *, want_kept: bool) -> Answer:
+    def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
         """See `Runtime.answer`."""
+        refuse_replay(replay)
         return self.collect(request, self.forward(request), want_kept=want_kept)
 
     def collect(self, request: Request, output: TRBertOutput, *, want_kept: bool) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -23,7 +24,7 @@ HEAVY = (
     "onnxruntime_extensions",
     "safetensors",
 )
-HEAVY += ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings", "huggingface_hub", "datasets", "accelerate")
+HEAVY += ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings", "cuda", "huggingface_hub", "datasets", "accelerate")
 
 BLOCKED = f"""
 import sys
@@ -121,12 +122,17 @@ def test_imports_are_absolute_and_through_the_package():
 
 
 def test_a_runtime_imports_no_other():
-    own = {"onnxrt", "reference"} | {file.stem for file in (ROOT / "runtimes").glob("*.py")}
-    own -= {"__init__", "base", "pipeline", "grouping"}
-    for name in own:
-        text = (ROOT / "runtimes" / f"{name}.py").read_text(encoding="utf-8")
-        for other in own - {name}:
-            assert f"trbert_deploy.runtimes.{other}" not in text
+    files = {file.stem: [file] for file in (ROOT / "runtimes").glob("*.py")}
+    files["plans"] = list((ROOT / "runtimes" / "plans").glob("*.py"))
+    files["onnxrt"] += files.pop("tensorrt_providers")  # the same runtime with other providers
+    shared = {"__init__", "base", "pipeline", "grouping"}
+    for name in files.keys() - shared:
+        for file in files[name]:
+            text = file.read_text(encoding="utf-8")
+            for other in files.keys() - shared - {name, "plans"}:
+                assert f"trbert_deploy.runtimes.{other}" not in text
+            if name != "plans":  # but for its numbers and its cache's place
+                assert not re.search(r"runtimes\.plans\.(runtime|engine|lane|cuda)\b", text.replace("`", ""))
 
 
 def test_versions_agree():
@@ -145,6 +151,10 @@ LIGHT = [
     "trbert_deploy.runtimes.base",
     "trbert_deploy.runtimes.pipeline",
     "trbert_deploy.runtimes.grouping",
+    "trbert_deploy.runtimes.plans.building",
+    "trbert_deploy.runtimes.plans.lane",
+    "trbert_deploy.runtimes.plans.listing",
+    "trbert_deploy.sizing",
 ]
 
 
@@ -181,6 +191,7 @@ print(sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "trans
     ("module", "package", "command"),
     [
         ("trbert_deploy.runtimes.onnxrt", "onnxruntime", "pip install 'trbert-deploy[cpu]'"),
+        ("trbert_deploy.runtimes.tensorrt_providers", "onnxruntime", "pip install 'trbert-deploy[cpu]'"),
         ("trbert_deploy.runtimes.reference", "torch", "pip install 'trbert-deploy[torch]'"),
         ("trbert_deploy.checkpoint", "", "pip install 'trbert-deploy[torch]'"),
         ("trbert_deploy.export.trace", "onnx", "pip install 'trbert-deploy[export]'"),

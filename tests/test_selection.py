@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trbert_deploy.errors import InputError
-from trbert_deploy.selection import BUDGET_SCALE, Selection, budget, kept_positions, millionths
+from trbert_deploy.selection import BUDGET_SCALE, Selection, budget, keep_mask, kept_positions, millionths
 
 DECIMALS = st.integers(1, BUDGET_SCALE).map(lambda count: count / BUDGET_SCALE)
 
@@ -101,3 +101,19 @@ def test_kept_positions_against_chaining_by_hand(data, restores):
     chained = kept_positions(masks, restores)
     assert [positions.tolist() for positions in chained] == wanted
     assert all(positions.dtype == np.int64 for positions in chained)
+
+
+@given(st.data(), st.booleans())
+def test_keep_mask_reverses_a_step_of_kept_positions(data, restores):
+    width = data.draw(st.integers(1, 10))
+    before, chain, masks = None, [], []
+    for _ in range(data.draw(st.integers(1, 3))):
+        alive = list(range(width)) if before is None else before.tolist()
+        kept = np.array([position for position in alive if data.draw(st.booleans())] or alive[:1])
+        over = None if restores else before
+        size = (width if over is None else len(over)) + data.draw(st.integers(0, 2))
+        masks.append(keep_mask(kept, over, size))
+        assert masks[-1].shape == (size,)
+        chain.append(kept.tolist())
+        before = kept
+    assert [positions.tolist() for positions in kept_positions(masks, restores)] == chain

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trbert_deploy.runtimes.base import Runtime
     from trbert_deploy.tokenization import BundleTokenizer
 
-RUNTIMES = ("ort", "torch")
+RUNTIMES = ("ort", "trt", "torch")
 MODES = ("staged", "fused", "dense")
 
 
@@ -63,10 +63,27 @@ class Engine:
         Raises:
             InputError: the arrays do not fit the model.
         """
+        return self._answer(inputs, want_kept=return_selection)
+
+    def replay(self, kept: Kept, **inputs: Any) -> EngineOutput:
+        """Answer a batch with given kept sets: what tells numeric differences apart from another selection.
+
+        Args:
+            kept: for each reduction and row the positions of the original row to keep, ascending, each among those
+                of the reduction before; as `EngineOutput.selection`.
+            **inputs: see `run`.
+
+        Raises:
+            InputError: the arrays do not fit the model.
+            TRBertError: the runtime does not run stage by stage.
+        """
+        return self._answer(inputs, want_kept=True, replay=kept)
+
+    def _answer(self, inputs: Mapping[str, Any], *, want_kept: bool, replay: Kept | None = None) -> EngineOutput:
         if self._closed:
             raise TRBertError("the engine is closed", "load the bundle again")
         request = check_request(self.manifest.task_facts, self.manifest.limit_facts, inputs)
-        answer = self.runtime.answer(request, want_kept=return_selection)
+        answer = self.runtime.answer(request, want_kept=want_kept, replay=replay)
         return EngineOutput(answer.outputs, answer.kept)
 
     def predict(self, items: Iterable[Any], *, batch_size: int = 32) -> list[dict[str, Any]]:
@@ -114,10 +131,12 @@ def load(
     bundle: str | Path | Bundle,
     *,
     runtime: str = "ort",
-    device: str = "cpu",
+    device: str | None = None,
     threads: int | None = None,
     mode: str = "staged",
     share_pool: bool = True,
+    provider: str | None = None,
+    engines: str | Path | None = None,
     verify: bool = False,
 ) -> Engine:
     """Load a bundle.
@@ -127,43 +146,73 @@ def load(
 
     Args:
         bundle: its folder.
-        runtime: ``"ort"`` (ONNX Runtime; no torch needed) or ``"torch"`` (the PyTorch reference in the bundle).
-        device: ``"cpu"`` or ``"cuda"``; a device that is not there is an error, never a silent run on the CPU.
+        runtime: ``"ort"`` (ONNX Runtime), ``"trt"`` (TensorRT engines that `trbert-deploy build` made; neither needs
+            torch) or ``"torch"`` (the PyTorch reference in the bundle).
+        device: ``"cpu"`` or ``"cuda"``; a device that is not there is an error, never a silent run on the CPU. By
+            default the CPU, where runtime or provider is TensorRT the GPU.
         threads: intra-op threads, by default all usable cores. ONNX Runtime's pool is one for the whole process, and
             the first engine decides its size.
-        mode: ``"staged"`` (ONNX Runtime: a graph for each stage, rows regrouped between them; PyTorch: the
-            reference), ``"fused"`` (ONNX Runtime only: one graph) or ``"dense"`` (the same weights without
-            reduction; ONNX Runtime: if exported).
+        mode: ``"staged"`` (a graph for each stage, rows regrouped between them; PyTorch: the reference),
+            ``"fused"`` (one graph; not for PyTorch, for TensorRT in budget mode only) or ``"dense"`` (the same weights
+            without reduction; if exported, or PyTorch).
         share_pool: for ONNX Runtime, False gives the engine thread pools of its own: slower where several callers
             run at once, but other ONNX Runtime sessions of the process may then have pools of their own as well,
             which ONNX Runtime refuses beside a shared one.
+        provider: of ONNX Runtime: ``"tensorrt"`` or ``"rtx"`` (TensorRT-RTX); by default the device's own.
+        engines: folder of TensorRT engines; by default beside the bundle.
         verify: whether to compare every file with its sha256 first.
 
     Raises:
         BundleError: it is not a bundle, or damaged.
         DeviceError: the device is not there.
         MissingExtraError: the runtime's package is not installed.
+        TRBertError: the options do not go together; for TensorRT, there is no engine that runs here.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     if verify:
         opened.require_intact()
-    return Engine(opened, _make_runtime(opened, runtime, device, threads, mode, share_pool))
+    folder = None if engines is None else Path(engines)
+    return Engine(opened, _make_runtime(opened, runtime, device, threads, mode, share_pool, provider, folder))
+
+
+def default_device(runtime: str, provider: str | None) -> str:
+    """The device where none is named."""
+    return "cuda" if runtime == "trt" or provider is not None else "cpu"
 
 
 def _make_runtime(
-    bundle: Bundle, runtime: str, device: str, threads: int | None, mode: str, share_pool: bool
+    bundle: Bundle,
+    runtime: str,
+    device: str | None,
+    threads: int | None,
+    mode: str,
+    share_pool: bool,
+    provider: str | None,
+    folder: Path | None,
 ) -> Runtime:
     if mode not in MODES:
         raise TRBertError(f"unknown mode {mode!r}", f"one of: {', '.join(MODES)}")
+    if provider is not None and runtime != "ort":
+        raise TRBertError(f"runtime {runtime!r} has no providers", "--provider goes with --runtime ort")
+    device = device or default_device(runtime, provider)
     made: Runtime
     if runtime == "ort":
         onnxrt: Any = require("trbert_deploy.runtimes.onnxrt", "runtime 'ort'")
-        make = {
-            "staged": onnxrt.StagedRuntime,
-            "fused": onnxrt.FusedRuntime,
-            "dense": onnxrt.dense_runtime,
-        }[mode]
-        made = make(bundle, device=device, threads=threads, share_pool=share_pool)
+        if provider is not None:
+            providers: Any = require("trbert_deploy.runtimes.tensorrt_providers", f"provider {provider!r}")
+            made = providers.open_runtime(
+                bundle, provider, mode=mode, device=device, threads=threads, share_pool=share_pool, folder=folder
+            )
+        else:
+            make = {
+                "staged": onnxrt.StagedRuntime,
+                "fused": onnxrt.FusedRuntime,
+                "dense": onnxrt.dense_runtime,
+            }[mode]
+            made = make(bundle, device=device, threads=threads, share_pool=share_pool)
+    elif runtime == "trt":
+        plans: Any = require("trbert_deploy.runtimes.plans.runtime", "runtime 'trt'")
+        made = plans.open_runtime(bundle, mode=mode, device=device, folder=folder)
     elif runtime == "torch":
         if mode == "fused":
             raise TRBertError("runtime 'torch' has no mode 'fused'", "it takes staged (the reference) and dense")

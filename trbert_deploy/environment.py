@@ -16,8 +16,11 @@ _PACKAGES = (
     "onnxruntime",
     "onnxruntime-gpu",
     "onnxruntime-extensions",
+    "onnxruntime-ep-nv-tensorrt-rtx-cu13",
     "tensorrt",
-    "tensorrt_rtx_cu13_bindings",
+    "tensorrt-rtx-cu13-bindings",
+    "tensorrt-rtx-cu13-libs",
+    "cuda-bindings",
 )
 
 
@@ -69,6 +72,10 @@ def _providers() -> str:
 
 def _cuda_device() -> str:
     try:
+        from trbert_deploy.runtimes.plans.gpu import find_gpu
+
+        if gpu := find_gpu():
+            return f"{gpu.name}, compute capability {gpu.compute_capability}, driver for CUDA {gpu.driver}"
         import torch
 
         return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"

@@ -8,8 +8,10 @@ from types import ModuleType
 from trbert_deploy.errors import MissingExtraError
 
 _EXTRA_OF_MODULE = {
+    "cuda": "trt-rtx",
     "onnx": "export",
     "onnxruntime": "cpu",
+    "onnxruntime_ep_nv_tensorrt_rtx": "ort-rtx",
     "onnxruntime_extensions": "export",
     "onnxscript": "export",
     "safetensors": "torch",
@@ -60,3 +62,14 @@ def require(module: str, purpose: str, extra: str | None = None) -> ModuleType:
         if missing is None:
             raise
         raise missing from error
+
+
+def require_export(purpose: str) -> None:
+    """See that everything an export needs is installed.
+
+    Raises:
+        MissingExtraError: something is not.
+    """
+    for package in ("torch", "transformers", "onnx", "onnxscript", "onnxruntime_extensions"):
+        require(package, purpose, extra="export")
+    require("onnxruntime", purpose)

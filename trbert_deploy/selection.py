@@ -78,6 +78,38 @@ def budget(lengths: npt.NDArray[np.int64], fraction: float) -> npt.NDArray[np.in
     return (lengths * millionths(fraction) + (BUDGET_SCALE - 1)) // BUDGET_SCALE
 
 
+def budget_counts(
+    lengths: npt.NDArray[np.int64], fraction: float, question_ends: npt.NDArray[np.int64] | None
+) -> npt.NDArray[np.int64]:
+    """How many tokens rows of these lengths have left after a reduction in budget mode, known before it is run.
+
+    Args:
+        lengths: int64 [B], real tokens of each row (in multiple choice of its longest option).
+        fraction: see `budget`.
+        question_ends: in multiple choice int64 [B]: the tokens from there on and [CLS] are kept beyond any budget.
+    """
+    counts = budget(lengths, fraction)
+    return counts if question_ends is None else np.maximum(counts, 1 + lengths - question_ends)
+
+
+def keep_mask(
+    kept: npt.NDArray[np.int64], before: npt.NDArray[np.int64] | None, width: int
+) -> npt.NDArray[np.int64]:
+    """One row's keep mask from its kept positions: the reverse of a step of `kept_positions`.
+
+    Args:
+        kept: kept positions in the original row, ascending.
+        before: the positions that the mask is over, ascending, among them all of `kept`; None for all of the row.
+        width: of the mask; padding behind the row is 0.
+
+    Returns:
+        int64 [width], 1 where a token is kept.
+    """
+    mask = np.zeros(width, dtype=np.int64)
+    mask[kept if before is None else np.searchsorted(before, kept)] = 1
+    return mask
+
+
 def kept_positions(keep_masks: Sequence[npt.NDArray[np.int64]], restores: bool) -> list[npt.NDArray[np.int64]]:
     """Chain one row's keep masks into positions in the original row.
 

@@ -14,10 +14,15 @@ class Verification:
 
     Attributes:
         rows: how many golden rows were replayed.
+        flipped: tokens at reductions that one keeps and the other drops; complained about where they are more than
+            the bundle's precision allows.
+        reached: tokens that reach the reductions.
         complaints: what differed from the reference; empty where the engine proved itself.
     """
 
     rows: int
+    flipped: int = 0
+    reached: int = 0
     complaints: list[str] = field(default_factory=list)
 
     @property
@@ -34,9 +39,16 @@ def verify_engine(engine: Engine) -> Verification:
     bundle = engine.bundle
     golden = read_golden(bundle.path(bundle.manifest.golden))
     complaints: list[str] = []
-    rows = 0
+    rows = flipped = reached = 0
     for batch in golden.batches:
         answer = engine.run(**batch.inputs, return_selection=True)
         rows += len(batch.inputs["input_ids"])
-        complaints += compare(bundle.manifest.task_facts, batch, answer, golden.tolerance)
-    return Verification(rows, complaints)
+        found = compare(bundle.manifest.task_facts, batch, answer, golden)
+        complaints += found.complaints
+        flipped += found.flipped
+        reached += found.reached
+    if golden.max_flips and flipped > golden.max_flips * reached:
+        complaints.append(
+            f"{flipped} of {reached} tokens at reductions are kept otherwise, more than {100 * golden.max_flips:g} %"
+        )
+    return Verification(rows, flipped, reached, complaints)

@@ -212,3 +212,29 @@ def test_a_task_with_answers_for_every_token(golden_bundle):
     assert found.quality.agreement.predictions_percent == 100
     assert any("not for question-answering" in note for note in found.notes)
     assert isinstance(random_dataset(bundle, [5], 0), Dataset)
+
+
+def test_replayed_selections_leave_the_numeric_error(bundle, labelled):
+    report = run_bench(bundle, dataclasses.replace(QUICK, data=labelled, replay_selection=True))
+    agreement = report.quality.agreement
+    assert agreement.replayed.predictions_percent == 100
+    assert 0 < agreement.replayed.max_logit_difference < 1e-4
+    sheet = next(sheet for sheet in render.sheets(report) if sheet.title.startswith("agreement"))
+    assert [row[0] for row in sheet.rows] == ["its own", "the reference's"]
+
+
+def test_an_engine_keeps_what_it_is_told(bundle):
+    rows = random_dataset(bundle, [20, 9], seed=5).inputs
+    kept = [[np.arange(20), np.arange(0, 9, 2)], [np.array([0, 7]), np.array([0])]]
+    with trbert_deploy.load(bundle) as engine, trbert_deploy.load(bundle, runtime="torch") as reference:
+        out = engine.replay(kept, **rows)
+        assert [[row.tolist() for row in step] for step in out.selection] == [[r.tolist() for r in s] for s in kept]
+        assert np.abs(out["logits"] - engine.run(**rows)["logits"]).max() > 1e-3
+        with pytest.raises(TRBertError, match="cannot be told which tokens to keep"):
+            reference.replay(kept, **rows)
+
+
+@pytest.mark.parametrize("wrong", [{"mode": "fused"}, {"runtime": "torch"}])
+def test_only_stages_can_be_told_what_to_keep(bundle, wrong):
+    with pytest.raises(TRBertError, match="--replay-selection"):
+        run_bench(bundle, dataclasses.replace(QUICK, replay_selection=True, **wrong))

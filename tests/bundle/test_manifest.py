@@ -39,6 +39,7 @@ def facts():
         "reduction_layers": [6],
         "selection": {"mode": "budget", "keep": [0.4]},
         "precision": "fp32",
+        "quantization": None,
         "opset": 20,
         "outputs": ["logits"],
         "limits": {"max_length": 512, "vocab_size": 30522, "token_types": 2},
@@ -124,6 +125,30 @@ def test_schema_and_reader_refuse_alike(path, value):
         jsonschema.validate(raw, schema())
     with pytest.raises(ValidationError):
         Manifest.model_validate(raw)
+
+
+QUANTIZATION = {
+    "form": "cpu",
+    "calibration": "rows.jsonl",
+    "calibration_rows": 64,
+    "fp32_layers": [3],
+    "sensitivity": "sensitivity.json",
+}
+
+
+def test_int8_says_how_and_nothing_else_does():
+    raw = facts() | {"precision": "int8", "quantization": QUANTIZATION}
+    jsonschema.validate(raw, schema())
+    assert Manifest.model_validate(raw).quantization.fp32_layers == [3]
+    for wrong in ({"precision": "int8"}, {"quantization": QUANTIZATION}):
+        with pytest.raises(ValidationError, match="quantization is said of int8 bundles"):
+            Manifest.model_validate(facts() | wrong)
+
+
+def test_a_sensitivity_report_that_is_not_there(folder):
+    write(folder, facts() | {"precision": "int8", "quantization": QUANTIZATION})
+    with pytest.raises(BundleError, match=r"refers to sensitivity\.json, which is not among its files"):
+        open_bundle(folder)
 
 
 def test_a_field_of_a_later_minor_version_is_ignored(folder):

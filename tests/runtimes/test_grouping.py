@@ -94,6 +94,19 @@ def test_the_cap_holds_in_a_large_batch():
     assert cost_of(groups, counts, 1) < cost_of([range(400)], counts, 1)
 
 
+@given(st.lists(st.integers(1, 100), min_size=1, max_size=9), st.integers(1, 4), st.sampled_from([0, 30, 1000]))
+def test_rows_of_a_group_and_its_overhead(counts, max_rows, overhead):
+    groups = plan_groups(np.array(counts), max_rows=max_rows, overhead_tokens=overhead)
+    check_shape(groups, counts)
+    order = sorted(range(len(counts)), key=lambda i: -counts[i])
+
+    def cost(plan):
+        return sum(len(group) * max(counts[i] for i in group) + overhead for group in plan)
+
+    assert all(len(group) <= max_rows for group in groups)
+    assert cost(groups) == min(cost(plan) for plan in cuts(order) if all(len(group) <= max_rows for group in plan))
+
+
 def test_a_single_row_may_exceed_the_cap():
     groups = plan_groups(np.array([MAX_GROUP_TOKENS + 1, 3]))
     assert [group.tolist() for group in groups] == [[0], [1]]

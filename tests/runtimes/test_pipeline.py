@@ -204,6 +204,29 @@ def test_onnx_runtime_answers_as_upstream(traced, session_of, golden, batch_of, 
             assert [step[place].tolist() for step in given.kept[: len(row.kept)]] == row.kept
 
 
+# -- kept sets from outside ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep", [(), BUDGET], ids=["policy", "budget"])
+@pytest.mark.parametrize("task", sorted(MODEL_CLASSES))
+def test_replayed_kept_sets_are_kept_whatever_the_selectors_say(
+    tiny_model, random_rows, batch_of, answer, task, keep, many_groups
+):
+    """A model whose selectors say something else answers as the one whose kept sets it is given."""
+    model, other = tiny_model(task), tiny_model(task)
+    with torch.no_grad():
+        for selector in other.selectors:
+            for parameter in selector.parameters():
+                parameter.neg_()
+    batch = batch_of(random_rows(model, LENGTHS), width=63)
+    wanted, wanted_kept = answer(model, batch, keep)
+    assert answer(other, batch, keep)[1] != wanted_kept
+    kept = [[np.array(row) for row in reduction] for reduction in wanted_kept]
+    pipeline = pipeline_of(other, TorchStages(other, bool(keep)), keep, True)
+    given = pipeline.answer(request_of(other, batch), want_kept=True, replay=kept)
+    assert_answers(given, wanted, wanted_kept)
+
+
 # -- ties, end to end ----------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trbert_deploy.bundle import Bundle
@@ -66,7 +67,16 @@ class Arms:
 
 
 @contextmanager
-def open_arms(bundle: Bundle, *, runtime: str, mode: str, device: str, threads: int | None) -> Iterator[Arms]:
+def open_arms(
+    bundle: Bundle,
+    *,
+    runtime: str,
+    mode: str,
+    device: str,
+    threads: int | None,
+    provider: str | None = None,
+    engines: Path | None = None,
+) -> Iterator[Arms]:
     """Load the bundle and every baseline that is at hand; what is not is left out with a note.
 
     Args:
@@ -75,6 +85,8 @@ def open_arms(bundle: Bundle, *, runtime: str, mode: str, device: str, threads: 
         mode: ``"staged"`` or ``"fused"`` (no meaning for torch).
         device: of all arms.
         threads: of all arms; None for those of the process's ONNX Runtime pool, or for every core.
+        provider: of the ONNX Runtime arms, see `trbert_deploy.load`.
+        engines: see `trbert_deploy.load`.
 
     Raises:
         TRBertError: the bundle itself cannot be run so.
@@ -86,26 +98,36 @@ def open_arms(bundle: Bundle, *, runtime: str, mode: str, device: str, threads: 
     threads = _threads(runtime, threads)
     reduces = bool(bundle.manifest.reduction_layers)
     notes: list[str] = []
-    engines: dict[str, Engine] = {}
+    loaded: dict[str, Engine] = {}
     about: dict[str, str] = {}
+    family = f"{runtime} {provider}" if provider else runtime
     with ExitStack() as stack:
 
         def add(name: str, engine: Engine, description: str) -> None:
-            engines[name], about[name] = stack.enter_context(engine), description
+            loaded[name], about[name] = stack.enter_context(engine), description
+
+        def open_engine(mode: str) -> Engine:
+            return load(
+                bundle,
+                runtime=runtime,
+                provider=provider,
+                device=device,
+                threads=threads,
+                mode=mode,
+                engines=engines,
+            )
 
         if runtime != TORCH:
-            engine = load(bundle, runtime=runtime, device=device, threads=threads, mode=mode)
-            add(f"{runtime} {mode}", engine, f"the bundle, {_NAMES.get(runtime, runtime)}, {_MODES[mode]}")
+            add(f"{family} {mode}", open_engine(mode), f"the bundle, {_NAMES.get(family, family)}, {_MODES[mode]}")
             if bundle.manifest.dense is not None:
-                dense = load(bundle, runtime=runtime, device=device, threads=threads, mode="dense")
                 add(
-                    f"{runtime} dense",
-                    dense,
+                    f"{family} dense",
+                    open_engine("dense"),
                     "same weights and runtime, no reduction, rows grouped by length",
                 )
             elif reduces:
                 notes.append(
-                    f"no arm '{runtime} dense': the bundle has no dense graph (export it with --with-dense)"
+                    f"no arm '{family} dense': the bundle has no dense graph (export it with --with-dense)"
                 )
         reference = None
         if bundle.manifest.reference is None and runtime != TORCH:
@@ -133,10 +155,15 @@ def open_arms(bundle: Bundle, *, runtime: str, mode: str, device: str, threads: 
                     Engine(bundle, dense_reference),
                     "same weights in PyTorch: eager, no reduction, a batch padded whole",
                 )
-        yield Arms(engines, about, runtime, threads, reference, notes)
+        yield Arms(loaded, about, family, threads, reference, notes)
 
 
-_NAMES = {"ort": "ONNX Runtime", "trt": "TensorRT"}
+_NAMES = {
+    "ort": "ONNX Runtime",
+    "ort tensorrt": "ONNX Runtime with TensorRT",
+    "ort rtx": "ONNX Runtime with TensorRT-RTX",
+    "trt": "TensorRT",
+}
 _MODES = {
     "staged": "a graph a stage, rows regrouped between stages",
     "fused": "one graph, rows grouped by length",

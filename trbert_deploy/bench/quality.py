@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from trbert_deploy.bench.arms import Arms
-from trbert_deploy.bench.report import Accuracy, Agreement, Flops, KeptAgreement, Quality
+from trbert_deploy.bench.report import Accuracy, Agreement, Flops, KeptAgreement, Quality, Replayed
 from trbert_deploy.bench.workload import Dataset
 from trbert_deploy.engine import Engine
 from trbert_deploy.flops import ModelShape, RowTokens, exact_flops, upstream_flops
@@ -35,7 +35,10 @@ class Answers:
 
 
 def answer_all(
-    engine: Engine, dataset: Dataset, on_rows: Callable[[int], None] = lambda done: None
+    engine: Engine,
+    dataset: Dataset,
+    on_rows: Callable[[int], None] = lambda done: None,
+    replay: Kept | None = None,
 ) -> Answers:
     """Run every row once, rows of like lengths together.
 
@@ -43,6 +46,7 @@ def answer_all(
         engine: what answers.
         dataset: the rows.
         on_rows: called after each batch with the number of rows done.
+        replay: where given, for each reduction and row what it keeps, whatever the engine would.
     """
     task, lengths = engine.manifest.task_facts, dataset.lengths
     order = np.argsort(lengths, kind="stable")
@@ -50,7 +54,10 @@ def answer_all(
     kept: Kept = []
     for start in range(0, len(order), _BATCH):
         rows = order[start : start + _BATCH]
-        answer = engine.run(**dataset.batch(rows), return_selection=True)
+        if replay is None:
+            answer = engine.run(**dataset.batch(rows), return_selection=True)
+        else:
+            answer = engine.replay([[kept_rows[row] for row in rows] for kept_rows in replay], **dataset.batch(rows))
         kept = kept or [[np.empty(0, dtype=np.int64)] * len(order) for _ in answer.selection or []]
         for place, row in enumerate(rows):
             for name, array in answer.items():
@@ -63,9 +70,15 @@ def answer_all(
 
 
 def measure_quality(
-    arms: Arms, dataset: Dataset, progress: Callable[[str, float], None]
+    arms: Arms, dataset: Dataset, progress: Callable[[str, float], None], *, replay: bool = False
 ) -> tuple[Quality, list[str]]:
     """Run all rows through the arms whose answers differ by design or by rounding, and compare.
+
+    Args:
+        arms: what answers.
+        dataset: the rows.
+        progress: is told what is going on, and the fraction of it that is done.
+        replay: whether to compare the bundle with the reference once more with the reference's kept sets.
 
     Returns:
         The result, and notes on what could not be measured.
@@ -93,7 +106,12 @@ def measure_quality(
     else:
         progress("margins of the selection", 0.0)
         margins = selection_margins_of(arms, dataset)
-        agreement = _agreement(task, answers[arms.subject], answers[reference], margins)
+        agreement = _agreement(task, answers[arms.subject], answers[reference], margins, dataset.lengths)
+        if replay:
+            progress("answers with the reference's kept sets", 0.0)
+            replayed = answer_all(engine, dataset, replay=answers[reference].kept)
+            same, furthest = _differences(task, replayed, answers[reference])
+            agreement = replace(agreement, replayed=Replayed(same, furthest))
     flops = flops_of(shape, dataset, np.arange(len(dataset)), answers[arms.subject].kept)
     return Quality(dataset.name, len(dataset), accuracy, agreement, flops), notes
 
@@ -163,29 +181,36 @@ def _accuracy(
 
 
 def _agreement(
-    task: Task, given: Answers, wanted: Answers, margins: Sequence[npt.NDArray[np.float32]]
+    task: Task,
+    given: Answers,
+    wanted: Answers,
+    margins: Sequence[npt.NDArray[np.float32]],
+    lengths: npt.NDArray[np.int64],
 ) -> Agreement:
-    size = len(given.outputs)
-    same = [
-        predictions(task, mine) == predictions(task, theirs)
-        for mine, theirs in zip(given.outputs, wanted.outputs, strict=True)
-    ]
-    furthest = max(
-        float(np.abs(mine[name] - theirs[name]).max(initial=0.0))
-        for mine, theirs in zip(given.outputs, wanted.outputs, strict=True)
-        for name in theirs
-    )
+    same, furthest = _differences(task, given, wanted)
+    before = [lengths.tolist(), *([len(kept) for kept in reduction] for reduction in wanted.kept)]
     reductions = [
-        _kept_agreement(mine, theirs, margin)
-        for mine, theirs, margin in zip(given.kept, wanted.kept, margins, strict=True)
+        _kept_agreement(mine, theirs, margin, sum(reached))
+        for mine, theirs, margin, reached in zip(given.kept, wanted.kept, margins, before, strict=False)
     ]
-    return Agreement(size, 100 * float(np.mean(same)), furthest, reductions)
+    return Agreement(len(given.outputs), same, furthest, reductions)
+
+
+def _differences(task: Task, given: Answers, wanted: Answers) -> tuple[float, float]:
+    """Percent of rows with the same predictions, and the largest difference of an output."""
+    pairs = list(zip(given.outputs, wanted.outputs, strict=True))
+    same = [predictions(task, mine) == predictions(task, theirs) for mine, theirs in pairs]
+    furthest = max(
+        float(np.abs(mine[name] - theirs[name]).max(initial=0.0)) for mine, theirs in pairs for name in theirs
+    )
+    return 100 * float(np.mean(same)), furthest
 
 
 def _kept_agreement(
     given: Sequence[npt.NDArray[np.int64]],
     wanted: Sequence[npt.NDArray[np.int64]],
     margins: npt.NDArray[np.float32],
+    reached: int,
 ) -> KeptAgreement:
     jaccards, flips = [], []
     for mine, theirs in zip(given, wanted, strict=True):
@@ -197,6 +222,7 @@ def _kept_agreement(
         float(np.mean(jaccards)),
         sum(flips),
         sum(flip > 0 for flip in flips),
+        100 * sum(flips) / reached,
         nearest if np.isfinite(nearest) else None,
     )
 

@@ -143,25 +143,26 @@ def _selection(quality: Quality) -> Sheet:
         if agreement is not None:
             like = agreement.reductions[place]
             margin = "-" if like.nearest_margin is None else f"{like.nearest_margin:.1e}"
-            row += [f"{like.mean_jaccard:.6f}", f"{like.flipped_tokens}", f"{like.flipped_rows}", margin]
+            row += [f"{like.mean_jaccard:.6f}", f"{like.flipped_tokens}", f"{like.flip_percent:.2f}"]
+            row += [f"{like.flipped_rows}", margin]
         rows.append(row)
     headers = ["reduction", "kept\n%"]
     if agreement is not None:
-        headers += ["Jaccard\nwith torch", "flipped\ntokens", "flipped\nrows", "nearest logit's\nmargin"]
+        headers += ["Jaccard\nwith torch", "flipped\ntokens", "of those\nreached, %"]
+        headers += ["flipped\nrows", "nearest logit's\nmargin"]
     return Sheet(f"selection: {quality.data}, {quality.rows} rows", headers, rows)
 
 
 def _agreement(quality: Quality) -> Sheet:
     agreement = quality.agreement
     assert agreement is not None
+    found = {"its own": agreement, "the reference's": agreement.replayed}
     return Sheet(
-        "agreement with the PyTorch reference",
-        ["rows", "same predictions\n%", "largest difference\nof an output"],
+        f"agreement with the PyTorch reference: {agreement.rows} rows",
+        ["kept sets", "same predictions\n%", "largest difference\nof an output"],
         [
-            [
-                f"{agreement.rows}",
-                f"{agreement.predictions_percent:.2f}",
-                f"{agreement.max_logit_difference:.1e}",
-            ]
+            [kept, f"{one.predictions_percent:.2f}", f"{one.max_logit_difference:.1e}"]
+            for kept, one in found.items()
+            if one is not None
         ],
     )

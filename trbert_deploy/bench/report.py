@@ -9,7 +9,7 @@ from typing import Any
 from trbert_deploy.bench.stats import Latency, SpeedUp
 
 #: Grows by its second number when something is added, by its first when readers must be changed.
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class ModelSummary:
         source: what it was exported from.
         task: as in the manifest.
         selection: ``"policy"``, or ``"budget 0.4, 0.15"``.
-        precision: of the graphs.
+        precision: of the graphs; a runtime refuses graphs of another than the manifest says.
         parameters: of the model.
         reduction_layers: layers before which tokens are dropped.
     """
@@ -112,6 +112,7 @@ class KeptAgreement:
         mean_jaccard: mean over rows of |both| / |either|.
         flipped_tokens: tokens that one keeps and the other drops, over all rows.
         flipped_rows: rows with such a token.
+        flip_percent: `flipped_tokens` by the tokens that reach the reduction in the reference.
         nearest_margin: smallest distance of a selector logit of the reference from changing a kept set: in
             policy mode from 0, in budget mode between the lowest kept and the highest dropped; None where
             nothing was to be decided.
@@ -120,7 +121,21 @@ class KeptAgreement:
     mean_jaccard: float
     flipped_tokens: int
     flipped_rows: int
+    flip_percent: float
     nearest_margin: float | None
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """The bundle against the PyTorch reference where both keep the reference's tokens: numeric error alone.
+
+    Attributes:
+        predictions_percent: see `Agreement`.
+        max_logit_difference: see `Agreement`.
+    """
+
+    predictions_percent: float
+    max_logit_difference: float
 
 
 @dataclass(frozen=True)
@@ -132,12 +147,14 @@ class Agreement:
         predictions_percent: rows whose every prediction (the arg max of each output) is the same.
         max_logit_difference: largest absolute difference of any output.
         reductions: one for each reduction.
+        replayed: the same with the reference's kept sets, where it was asked for.
     """
 
     rows: int
     predictions_percent: float
     max_logit_difference: float
     reductions: list[KeptAgreement]
+    replayed: Replayed | None = None
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,8 @@ class BenchOptions:
     Attributes:
         runtime: of the bundle, see `trbert_deploy.load`.
         mode: ``"staged"`` or ``"fused"``.
+        provider: see `trbert_deploy.load`.
+        engines: see `trbert_deploy.load`.
         device: of every arm.
         threads: of every arm; None for all usable cores.
         data: labelled JSON lines; None for the reviews that ship with the package where the task is sequence
@@ -65,10 +67,14 @@ class BenchOptions:
         warmup: rounds before them that do not.
         max_accuracy_drop: gate, percentage points.
         min_speedup: gate, ratio.
+        replay_selection: whether to compare with the reference once more with the reference's kept sets, which tells
+            numeric error and flips of the selection apart.
     """
 
     runtime: str = "ort"
     mode: str = "staged"
+    provider: str | None = None
+    engines: Path | None = None
     device: str = "cpu"
     threads: int | None = None
     data: Path | None = None
@@ -79,6 +85,7 @@ class BenchOptions:
     warmup: int = 3
     max_accuracy_drop: float | None = None
     min_speedup: float | None = None
+    replay_selection: bool = False
 
 
 def run_bench(bundle: Bundle, options: BenchOptions, progress: Progress = lambda phase, done: None) -> Report:
@@ -90,14 +97,20 @@ def run_bench(bundle: Bundle, options: BenchOptions, progress: Progress = lambda
     _check(options)
     progress("loading", 0.0)
     with open_arms(
-        bundle, runtime=options.runtime, mode=options.mode, device=options.device, threads=options.threads
+        bundle,
+        runtime=options.runtime,
+        mode=options.mode,
+        device=options.device,
+        threads=options.threads,
+        provider=options.provider,
+        engines=options.engines,
     ) as arms:
         notes = list(arms.notes)
         dataset = _dataset(bundle, options, notes)
         _check_gates(options, arms, dataset)
         planned = _workloads(bundle, dataset, options, notes)
         workloads = [_time(arms, workload, options, progress) for workload in planned]
-        quality, quality_notes = measure_quality(arms, dataset, progress)
+        quality, quality_notes = measure_quality(arms, dataset, progress, replay=options.replay_selection)
         notes += quality_notes
         return Report(
             model=_summary(bundle),
@@ -125,6 +138,12 @@ def _check(options: BenchOptions) -> None:
             raise TRBertError(f"{name} must be at least {least}, not {', '.join(map(str, numbers))}")
     if not options.batch_sizes:
         raise TRBertError("there is no batch size to measure", "--batch-size 1,32")
+    if options.replay_selection and (options.runtime == "torch" or options.mode != "staged"):
+        raise TRBertError(
+            "--replay-selection tells a bundle's stages which tokens to keep, and one graph or the reference itself "
+            "cannot be told",
+            "--runtime ort --mode staged",
+        )
 
 
 def _check_gates(options: BenchOptions, arms: Arms, dataset: Dataset) -> None:
@@ -240,7 +259,12 @@ def _summary(bundle: Bundle) -> ModelSummary:
 
 
 def _config(options: BenchOptions, threads: int, dataset: Dataset) -> dict[str, Any]:
-    resolved = {"threads": threads, "data": str(options.data or dataset.name), "seed": _SEED}
+    resolved = {
+        "threads": threads,
+        "data": str(options.data or dataset.name),
+        "seed": _SEED,
+        "engines": None if options.engines is None else str(options.engines),
+    }
     return dataclasses.asdict(options) | resolved
 
 
@@ -254,8 +278,8 @@ def _method(options: BenchOptions, threads: int) -> dict[str, str]:
         "threads": f"{threads} for every arm",
         "device": f"{options.device} for every arm",
         "speed-up": "ratio of medians; percentiles are linearly interpolated between samples",
-        "lengths": "rows keep their real lengths; ONNX Runtime's arms group rows by length, PyTorch's pad a "
-        "batch to its longest row",
+        "lengths": "rows keep their real lengths; ONNX Runtime's arms group rows by length, TensorRT's too and round "
+        "up to the buckets that their engines were built for, PyTorch's pad a batch to its longest row",
         "FLOPs": "matrix products only, rows alone without padding; upstream's formula charges "
         "selectors at the kept length and leaves the pooler out",
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -11,7 +11,14 @@ from trbert_deploy.selection import Selection
 from trbert_deploy.tasks import TASKS, Task, task_named
 
 #: Grows by its second number when something is added, by its first when older readers must refuse.
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
+
+#: What matrix products compute in, the highest first.
+Precision = Literal["fp32", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+#: How int8 is written, see `trbert_deploy.export.quantize`.
+QuantizationForm = Literal["cpu", "tensorrt"]
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA_FILE = "manifest.schema.json"
@@ -80,6 +87,19 @@ class TokenizerFacts(_Part):
     max_length: int = Field(ge=1, description="text is truncated to so many tokens")
 
 
+class QuantizationFacts(_Part):
+    """How an int8 bundle was made."""
+
+    form: QuantizationForm = Field(
+        description="cpu: uint8 activations and int32 biases, for ONNX Runtime on CPUs; tensorrt: int8 activations "
+        "around zero and float32 biases"
+    )
+    calibration: str = Field(description="name of the data that the ranges of activations were taken from")
+    calibration_rows: int = Field(ge=1)
+    fp32_layers: list[int] = Field(description="encoder layers that were left in float32, because they suffer most")
+    sensitivity: str = Field(description="JSON file: what quantizing each layer alone does to the answers")
+
+
 class FileFacts(_Part):
     """One file of the bundle."""
 
@@ -95,7 +115,10 @@ class Manifest(_Part):
     model: ModelFacts
     reduction_layers: list[int] = Field(description="layers before which tokens are dropped; empty: dense")
     selection: SelectionFacts
-    precision: Literal["fp32"] = Field(description="of the graphs' weights and activations")
+    precision: Precision = Field(
+        description="what the matrix products of the encoder layers compute in; readers hold it against the graphs"
+    )
+    quantization: QuantizationFacts | None = Field(default=None, description="of int8 graphs")
     opset: int
     outputs: list[str] = Field(description="of the last stage, in order")
     limits: LimitFacts
@@ -118,6 +141,8 @@ class Manifest(_Part):
         wanted = len(self.reduction_layers) if self.selection.mode == "budget" else 0
         if len(self.selection.keep) != wanted:
             raise ValueError(f"{len(self.selection.keep)} keep fractions do not fit the reductions")
+        if (self.precision == "int8") is (self.quantization is None):
+            raise ValueError("quantization is said of int8 bundles, and of those only")
         return self
 
     @property

@@ -102,6 +102,8 @@ def _check_references(bundle: Bundle) -> None:
     manifest = bundle.manifest
     graphs = [*manifest.stages, manifest.fused, *([manifest.dense] if manifest.dense else [])]
     names = [graph.file for graph in graphs] + [manifest.golden]
+    if manifest.quantization is not None:
+        names.append(manifest.quantization.sensitivity)
     if manifest.reference is not None:
         names.append(f"{manifest.reference}/config.json")
     if manifest.tokenizer is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trbert_deploy import builtin
 from trbert_deploy.checkpoint.foreign import (
     ENCODER_CLASSES,
     FOREIGN_CLASSES,
@@ -47,7 +48,7 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     Args:
         source: a folder in our format (`save_pretrained` of a ``TRBertFor...`` class), an upstream TR-BERT folder
             (config.json and pytorch_model.bin), a plain transformers folder with a task head, the folder of an
-            exported bundle, or a Hub id of any of these.
+            exported bundle, a Hub id of any of these, or `builtin.NAME` for the model that ships with the package.
 
     Raises:
         CheckpointError: it is none of these; keys are missing, unexpected or misshapen (they are named); or a Hub id
@@ -95,7 +96,7 @@ def empty_model(raw: dict[str, Any], name: str, folder: Path) -> TRBertPreTraine
 
 
 def folder_of(source: str | Path) -> Path:
-    """The local folder of a checkpoint: itself, the one inside a bundle, or a Hub id's, downloaded.
+    """The local folder of a checkpoint: itself, a bundle's, the shipped model's, or a Hub id's, downloaded.
 
     Raises:
         CheckpointError: there is none.
@@ -113,6 +114,8 @@ def folder_of(source: str | Path) -> Path:
     if folder.is_file():
         raise CheckpointError(f"{source} is a file", "give the folder that holds config.json and the weights")
     text = str(source)
+    if text == builtin.NAME:
+        return builtin.FOLDER
     if text.startswith((".", "/", "~")) or text.count("/") > 1 or not text:
         raise CheckpointError(f"there is no folder {source}")
     return _download(text)

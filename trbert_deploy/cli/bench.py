@@ -10,20 +10,38 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from trbert_deploy.cli.options import BundleArgument, DeviceOption, JsonOption, RuntimeOption, ThreadsOption
+from trbert_deploy.cli.options import (
+    DeviceOption,
+    EnginesOption,
+    JsonOption,
+    ProviderOption,
+    RuntimeOption,
+    ThreadsOption,
+)
 from trbert_deploy.cli.output import next_command, note, stderr, stdout, write_json
+from trbert_deploy.extras import require_export
 
 if TYPE_CHECKING:
     from trbert_deploy.bench import Report
+    from trbert_deploy.bundle import Bundle
 
 
 def bench(
-    bundle: BundleArgument,
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[BUNDLE]",
+            show_default=False,
+            help="Folder that `export` wrote; without one, the model that ships with the package is exported once "
+            "into your cache.",
+        ),
+    ] = None,
     runtime: RuntimeOption = "ort",
     mode: Annotated[
-        Literal["staged", "fused"], typer.Option(help="For ort: a graph a stage, or one graph.")
+        Literal["staged", "fused"], typer.Option(help="For ort and trt: a graph a stage, or one graph.")
     ] = "staged",
-    device: DeviceOption = "cpu",
+    provider: ProviderOption = None,
+    device: DeviceOption = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -41,10 +59,18 @@ def bench(
         typer.Option(help="Time random rows of exactly so many tokens; several as 128,512 or by repeating."),
     ] = None,
     threads: ThreadsOption = None,
+    engines: EnginesOption = None,
     iterations: Annotated[
         int, typer.Option(min=1, help="Rounds that count; each times every arm once.")
     ] = 20,
     warmup: Annotated[int, typer.Option(min=0, help="Rounds before them that do not count.")] = 3,
+    replay_selection: Annotated[
+        bool,
+        typer.Option(
+            "--replay-selection",
+            help="Compare with PyTorch once more with PyTorch's kept sets: numeric error apart from flips.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="Print GitHub tables, with method and environment.")
@@ -69,12 +95,14 @@ def bench(
     if as_json and as_markdown:
         raise typer.BadParameter("--json and --markdown exclude each other")
     from trbert_deploy.bench import BenchOptions, run_bench
-    from trbert_deploy.bundle import open_bundle
+    from trbert_deploy.engine import default_device
 
     options = BenchOptions(
         runtime=runtime,
         mode=mode,
-        device=device,
+        provider=provider,
+        device=device or default_device(runtime, provider),
+        engines=engines,
         threads=threads,
         data=data,
         limit=limit,
@@ -84,15 +112,28 @@ def bench(
         warmup=warmup,
         max_accuracy_drop=max_accuracy_drop,
         min_speedup=min_speedup,
+        replay_selection=replay_selection,
     )
+    opened = _open(bundle)
     with _progress() as progress:
-        report = run_bench(open_bundle(bundle), options, progress)
+        report = run_bench(opened, options, progress)
     _show(report, as_json=as_json, as_markdown=as_markdown)
     for gate in report.gates:
         note(f"{gate.name} {'passed' if gate.passed else 'FAILED'}: {gate.text}")
     if not report.passed:
         raise typer.Exit(1)
-    next_command(f"trbert-deploy predict {shlex.quote(str(bundle))} 'A text of some length, such as this one.'")
+    next_command(f"trbert-deploy predict {shlex.quote(str(opened.folder))} 'A text of some length, such as this one.'")
+
+
+def _open(folder: Path | None) -> Bundle:
+    if folder is not None:
+        from trbert_deploy.bundle import open_bundle
+
+        return open_bundle(folder)
+    require_export("bench without a bundle")
+    from trbert_deploy.export.builtin import builtin_bundle
+
+    return builtin_bundle(note)
 
 
 def _show(report: Report, *, as_json: bool, as_markdown: bool) -> None:

@@ -8,9 +8,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from trbert_deploy.builtin import NAME
+from trbert_deploy.bundle.manifest import Precision, QuantizationForm
 from trbert_deploy.cli.options import parse_numbers
 from trbert_deploy.cli.output import next_command, note, stdout
-from trbert_deploy.extras import require
+from trbert_deploy.extras import require, require_export
 
 
 def export(
@@ -18,7 +20,7 @@ def export(
         str,
         typer.Argument(
             help="A checkpoint folder (ours, upstream TR-BERT's, or a plain transformers BERT or DistilBERT), a "
-            "bundle, or a Hub id."
+            f"bundle, or a Hub id; or {NAME}, the model that ships with the package."
         ),
     ],
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the bundle.")] = None,
@@ -35,6 +37,30 @@ def export(
             help="Budget: fractions of the original length kept at each reduction, rounded up to tokens, e.g. 0.4,0.15."
         ),
     ] = None,
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            help="fp16: typed float16 graphs, for GPUs; int8: Q/DQ graphs, calibrated per stage on the tokens that "
+            "reach it. Selection is decided in float32 in every precision."
+        ),
+    ] = "fp32",
+    calibration_data: Annotated[
+        Path | None,
+        typer.Option(
+            help="int8: JSON lines such as the model will see, as `predict` takes them; about 100 are used. By default "
+            "the movie reviews that ship with the package, where the task takes plain text."
+        ),
+    ] = None,
+    int8_form: Annotated[
+        QuantizationForm,
+        typer.Option(
+            help="int8: cpu for ONNX Runtime on CPUs, tensorrt for TensorRT. Neither is fast, or taken at all, where "
+            "the other belongs."
+        ),
+    ] = "cpu",
+    fp32_layers: Annotated[
+        int, typer.Option(min=0, help="int8: so many layers stay in float32, those that were measured to suffer most.")
+    ] = 0,
     with_dense: Annotated[
         bool, typer.Option("--with-dense", help="Export the same weights without reduction too, to compare.")
     ] = False,
@@ -49,6 +75,8 @@ def export(
 ) -> None:
     """Export a checkpoint to a bundle of ONNX graphs, and check every graph against PyTorch."""
     fractions = _fractions(selection, keep)
+    if precision != "int8" and (calibration_data is not None or fp32_layers or int8_form != "cpu"):
+        raise typer.BadParameter("--calibration-data, --int8-form and --fp32-layers go with --precision int8")
     if out is None and save_checkpoint is None:
         raise typer.BadParameter("give --out DIR for a bundle, or --save-checkpoint DIR to convert only")
     for package in ("torch", "transformers"):
@@ -61,10 +89,9 @@ def export(
     if out is None:
         stdout.print(str(save_checkpoint), markup=False)
         return
-    for package in ("onnx", "onnxscript", "onnxruntime_extensions"):
-        require(package, "export", extra="export")
-    require("onnxruntime", "export")
+    require_export("export")
     from trbert_deploy.export.exporter import export_bundle
+    from trbert_deploy.export.precision import Int8Options
 
     checkpoint = load_checkpoint(model)
     note(f"{checkpoint.source_class}: {checkpoint.model.task.name}")
@@ -79,6 +106,8 @@ def export(
         keep=fractions,
         with_dense=with_dense,
         with_reference=reference,
+        precision=precision,
+        int8=Int8Options(calibration_data, int8_form, fp32_layers),
         force=force,
         source=model if "/" in model and not Path(model).exists() else None,
         progress=note,

@@ -1,27 +1,54 @@
-"""`trbert-deploy inspect`: what a bundle is, read from its manifest alone."""
+"""`trbert-deploy inspect`: a bundle by its manifest, what its graphs compute in, and which engines lie beside it."""
 
 from __future__ import annotations
 
+import dataclasses
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
 from rich.table import Table
 
-from trbert_deploy.bundle import Manifest, open_bundle
+from trbert_deploy.bundle import Graph, Manifest, open_bundle
 from trbert_deploy.bundle.manifest import layer_range
-from trbert_deploy.cli.options import BundleArgument, JsonOption
+from trbert_deploy.bundle.precision import GraphPrecision, graph_precision, read_sensitivity, require_precisions
+from trbert_deploy.cli.options import BundleArgument, EnginesOption, JsonOption
 from trbert_deploy.cli.output import facts_table, stdout, write_json
 
+if TYPE_CHECKING:
+    from trbert_deploy.runtimes.plans.listing import ListedEngine
 
-def inspect(bundle: BundleArgument, as_json: JsonOption = False) -> None:
-    """Show what a bundle is, without loading a runtime."""
-    manifest = open_bundle(bundle).manifest
+
+def inspect(bundle: BundleArgument, engines: EnginesOption = None, as_json: JsonOption = False) -> None:
+    """Show what a bundle is, and which TensorRT engines of it are valid here, without loading a runtime."""
+    from trbert_deploy.runtimes.plans.listing import list_engines
+    from trbert_deploy.runtimes.plans.store import EngineStore, engines_folder
+
+    opened = open_bundle(bundle)
+    manifest = opened.manifest
+    precisions = {graph.file: graph_precision(opened.path(graph.file)) for graph in _graphs_of(manifest)}
+    sensitivity = read_sensitivity(opened)
+    store = EngineStore(engines or engines_folder(opened))
+    listed = list_engines(store, opened)
     if as_json:
-        write_json({"command": "inspect", "bundle": str(bundle), **manifest.model_dump(mode="json")})
-        return
-    stdout.print(facts_table(_facts(manifest), title=str(bundle)))
-    stdout.print()
-    stdout.print(_graphs(manifest))
+        document = {"command": "inspect", "bundle": str(bundle), **manifest.model_dump(mode="json")}
+        read = {file: dataclasses.asdict(precision) for file, precision in precisions.items()}
+        document |= {"graph_precisions": read, "sensitivity": sensitivity}
+        write_json(document | {"engines": [dataclasses.asdict(engine) for engine in listed]})
+    else:
+        stdout.print(facts_table(_facts(manifest, sensitivity), title=str(bundle)))
+        stdout.print()
+        stdout.print(_graphs(manifest, precisions))
+        if listed:
+            stdout.print()
+            stdout.print(_engines(listed, str(store.folder)))
+    require_precisions(opened)
 
 
-def _facts(manifest: Manifest) -> dict[str, str]:
+def _graphs_of(manifest: Manifest) -> list[Graph]:
+    return [*manifest.stages, manifest.fused, *([manifest.dense] if manifest.dense else [])]
+
+
+def _facts(manifest: Manifest, sensitivity: dict[str, Any] | None) -> dict[str, str]:
     model, limits = manifest.model, manifest.limits
     layers = ", ".join(str(layer) for layer in manifest.reduction_layers)
     if not layers:
@@ -40,12 +67,26 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "labels": ", ".join(model.labels) or "none",
         "selection": selection,
         "precision": manifest.precision,
+        **_quantization(manifest, sensitivity),
         "limits": f"{limits.max_length} tokens a row, vocabulary of {limits.vocab_size}",
         "tokenizer": _tokenizer(manifest),
         "reference": "in the bundle" if manifest.reference else "left out",
         "size": f"{total / 2**20:.1f} MiB in {len(manifest.files)} files",
         "exported": f"{manifest.created} by trbert-deploy {manifest.environment.get('trbert-deploy', '?')}",
         "schema": manifest.schema_version,
+    }
+
+
+def _quantization(manifest: Manifest, sensitivity: dict[str, Any] | None) -> dict[str, str]:
+    facts = manifest.quantization
+    if facts is None or sensitivity is None:
+        return {}
+    left = ", ".join(str(layer) for layer in facts.fp32_layers) or "none"
+    worst = ", ".join(f"{one['layer']} (by {one['mean_difference']:.2g})" for one in sensitivity["layers"][:3])
+    return {
+        "quantization": f"form {facts.form}, ranges from {facts.calibration_rows} rows of {facts.calibration}; "
+        f"layers left in float32: {left}",
+        "sensitivity": f"layers that change the outputs most when quantized alone: {worst}, see {facts.sensitivity}",
     }
 
 
@@ -56,17 +97,33 @@ def _tokenizer(manifest: Manifest) -> str:
     return f"{manifest.tokenizer.folder}{graph}, up to {manifest.tokenizer.max_length} tokens"
 
 
-def _graphs(manifest: Manifest) -> Table:
-    table = Table("graph", "layers", "size (MiB)", "inputs", "outputs", box=None, pad_edge=False)
+def _graphs(manifest: Manifest, precisions: dict[str, GraphPrecision]) -> Table:
+    headers = ("graph", "layers", "size (MiB)", "weights (M)", "inputs", "outputs")
+    table = Table(*headers, box=None, pad_edge=False)
     last = manifest.model.num_layers
     bounds = [0, *manifest.reduction_layers, last]
-    rows = [
-        (graph, layer_range(bounds[index], bounds[index + 1])) for index, graph in enumerate(manifest.stages)
-    ]
-    rows.append((manifest.fused, "all, fused"))
-    if manifest.dense is not None:
-        rows.append((manifest.dense, "all, dense"))
-    for graph, layers in rows:
+    layers = [layer_range(start, end) for start, end in pairwise(bounds)] + ["all, fused", "all, dense"]
+    for graph, what in zip(_graphs_of(manifest), layers, strict=False):
         size = manifest.files[graph.file].bytes / 2**20
-        table.add_row(graph.file, layers, f"{size:.1f}", ", ".join(graph.inputs), ", ".join(graph.outputs))
+        weights = ", ".join(f"{kind} {count / 1e6:.2f}" for kind, count in precisions[graph.file].weights.items())
+        table.add_row(graph.file, what, f"{size:.1f}", weights, ", ".join(graph.inputs), ", ".join(graph.outputs))
+    return table
+
+
+def _engines(listed: list[ListedEngine], folder: str) -> Table:
+    columns = ("engine of", "precision", "built by", "GPU", "profiles", "size (MiB)", "here")
+    table = Table(*columns, title=folder, box=None, pad_edge=False)
+    for engine in listed:
+        if engine.graph is None or engine.bytes is None:
+            table.add_row(engine.file, "", "", "", "", "", engine.invalid)
+            continue
+        table.add_row(
+            engine.graph,
+            engine.precision,
+            engine.flavor,
+            engine.compute_capability,
+            str(engine.profiles),
+            f"{engine.bytes / 2**20:.1f}",
+            engine.invalid or "valid",
+        )
     return table

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from trbert_deploy._version import __version__
-from trbert_deploy.cli import bench, env, export, inspect, predict, train, verify
+from trbert_deploy.cli import bench, build, env, export, inspect, predict, train, verify
 from trbert_deploy.cli.output import report_error, stdout
 from trbert_deploy.errors import TRBertError
 from trbert_deploy.extras import missing_extra
@@ -44,6 +44,7 @@ def options(
 
 app.command()(train.train)
 app.command()(export.export)
+app.command()(build.build)
 app.command()(bench.bench)
 app.command()(predict.predict)
 app.command()(inspect.inspect)

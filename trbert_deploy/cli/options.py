@@ -9,16 +9,29 @@ import typer
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that `export` wrote.")]
 RuntimeOption = Annotated[
-    Literal["ort", "torch"],
-    typer.Option("--runtime", help="ort: ONNX Runtime; torch: the PyTorch reference."),
+    Literal["ort", "trt", "torch"],
+    typer.Option(
+        "--runtime", help="ort: ONNX Runtime; trt: TensorRT engines that `build` made; torch: the PyTorch reference."
+    ),
 ]
-DeviceOption = Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="Never falls back silently.")]
+ProviderOption = Annotated[
+    Literal["tensorrt", "rtx"] | None,
+    typer.Option("--provider", help="For ort: TensorRT or TensorRT-RTX inside ONNX Runtime, not the device's own."),
+]
+DeviceOption = Annotated[
+    Literal["cpu", "cuda"] | None,
+    typer.Option("--device", help="Never falls back silently.", show_default="cpu; cuda for TensorRT"),
+]
 ModeOption = Annotated[
     Literal["staged", "fused", "dense"],
     typer.Option("--mode", help="staged: a graph a stage; fused: one graph; dense: without reduction."),
 ]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="Intra-op threads; by default every usable core.")
+]
+EnginesOption = Annotated[
+    Path | None,
+    typer.Option("--engines", help="Folder of TensorRT engines.", show_default="BUNDLE.engines, beside the bundle"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 

@@ -13,7 +13,15 @@ from typing import Annotated, Any, TextIO
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from trbert_deploy.cli.options import BundleArgument, DeviceOption, ModeOption, RuntimeOption, ThreadsOption
+from trbert_deploy.cli.options import (
+    BundleArgument,
+    DeviceOption,
+    EnginesOption,
+    ModeOption,
+    ProviderOption,
+    RuntimeOption,
+    ThreadsOption,
+)
 from trbert_deploy.cli.output import stderr
 from trbert_deploy.errors import TRBertError
 
@@ -45,9 +53,11 @@ def predict(
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows that run together.")] = 32,
     runtime: RuntimeOption = "ort",
-    device: DeviceOption = "cpu",
+    provider: ProviderOption = None,
+    device: DeviceOption = None,
     mode: ModeOption = "staged",
     threads: ThreadsOption = None,
+    engines: EnginesOption = None,
 ) -> None:
     """Answer texts, or JSON lines from a file or the standard input: a JSON line each, in order.
 
@@ -63,7 +73,15 @@ def predict(
     quiet = not stderr.is_terminal or (out is None and sys.stdout.isatty())
     with (
         _whole_file(out, force) as stream,
-        load(bundle, runtime=runtime, device=device, mode=mode, threads=threads) as engine,
+        load(
+            bundle,
+            runtime=runtime,
+            provider=provider,
+            device=device,
+            mode=mode,
+            threads=threads,
+            engines=engines,
+        ) as engine,
         _progress(quiet) as progress,
     ):
         task = progress.add_task("predict", total=len(texts) if texts else None)

@@ -7,7 +7,15 @@ import dataclasses
 import typer
 
 from trbert_deploy.bundle import open_bundle
-from trbert_deploy.cli.options import BundleArgument, DeviceOption, JsonOption, RuntimeOption, ThreadsOption
+from trbert_deploy.cli.options import (
+    BundleArgument,
+    DeviceOption,
+    EnginesOption,
+    JsonOption,
+    ProviderOption,
+    RuntimeOption,
+    ThreadsOption,
+)
 from trbert_deploy.cli.output import note, stdout, write_json
 from trbert_deploy.errors import TRBertError
 
@@ -15,12 +23,14 @@ from trbert_deploy.errors import TRBertError
 def verify(
     bundle: BundleArgument,
     runtime: RuntimeOption = "ort",
-    device: DeviceOption = "cpu",
+    provider: ProviderOption = None,
+    device: DeviceOption = None,
     threads: ThreadsOption = None,
+    engines: EnginesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check schema and hashes, and replay the golden vectors on a runtime (for ort staged and fused)."""
-    from trbert_deploy.engine import load
+    from trbert_deploy.engine import default_device, load
     from trbert_deploy.verification import Verification, verify_engine
 
     opened = open_bundle(bundle)
@@ -31,9 +41,19 @@ def verify(
         raise typer.Exit(1)
     opened.require_intact()
     results: dict[str, Verification] = {}
-    for mode in ("staged", "fused") if runtime == "ort" else ("staged",):
-        with load(opened, runtime=runtime, device=device, threads=threads, mode=mode) as engine:
-            results[f"{runtime} {mode}" if runtime == "ort" else runtime] = verify_engine(engine)
+    where = device or default_device(runtime, provider)
+    name = f"{runtime} {provider}" if provider else runtime
+    for mode in ("staged", "fused") if name == "ort" else ("staged",):
+        with load(
+            opened,
+            runtime=runtime,
+            provider=provider,
+            device=where,
+            threads=threads,
+            mode=mode,
+            engines=engines,
+        ) as engine:
+            results[f"{name} {mode}" if name == "ort" else name] = verify_engine(engine)
     passed = all(result.passed for result in results.values())
     if as_json:
         write_json(
@@ -46,9 +66,10 @@ def verify(
             }
         )
     else:
-        for name, result in results.items():
+        for what, result in results.items():
             verdict = "passed" if result.passed else "FAILED"
-            stdout.print(f"{name} on {device}: {verdict}, {result.rows} golden rows", markup=False)
+            flips = f", {result.flipped} of {result.reached} tokens kept otherwise" if result.flipped else ""
+            stdout.print(f"{what} on {where}: {verdict}, {result.rows} golden rows{flips}", markup=False)
             for complaint in result.complaints:
                 note(f"  {complaint}")
         stdout.print(f"{len(opened.manifest.files)} files match their sha256")
@@ -56,6 +77,6 @@ def verify(
         if as_json:
             raise typer.Exit(1)
         raise TRBertError(
-            f"{bundle} does not answer like its reference on {runtime}, {device}",
+            f"{bundle} does not answer like its reference on {name}, {where}",
             "compare with --runtime torch, and report it with `trbert-deploy env`",
         )

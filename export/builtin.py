@@ -1,0 +1,60 @@
+"""The bundle of the model that ships with the package, made at its first use."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from trbert_deploy import builtin
+from trbert_deploy._version import __version__
+from trbert_deploy.bundle import Bundle, open_bundle
+from trbert_deploy.checkpoint import load_checkpoint
+from trbert_deploy.errors import BundleError, TRBertError
+from trbert_deploy.export.exporter import export_bundle
+
+
+def builtin_bundle(progress: Callable[[str], None] = lambda line: None) -> Bundle:
+    """Export the shipped model, with its dense graph, into the user's cache, or open what is there.
+
+    A bundle there is used again as long as it is intact and was made from these weights by this release.
+
+    Args:
+        progress: is given a line for every step of an export.
+
+    Raises:
+        TRBertError: the cache cannot be written.
+    """
+    folder = _cache() / f"{builtin.NAME}-{_version()}"
+    with FileLock(folder.with_name(f".{folder.name}.lock")):  # of two first uses, one exports
+        try:
+            bundle = open_bundle(folder)
+            bundle.require_intact()
+        except BundleError:
+            shutil.rmtree(folder, ignore_errors=True)
+            progress(f"exporting {builtin.NAME} once, to {folder}")
+            bundle = export_bundle(load_checkpoint(builtin.FOLDER), folder, with_dense=True, progress=progress)
+    return bundle
+
+
+def _cache() -> Path:
+    try:
+        return user_cache_path("trbert-deploy", appauthor=False, ensure_exists=True)
+    except OSError as error:
+        raise TRBertError(
+            f"the cache cannot be written: {error}",
+            f"set XDG_CACHE_HOME to another folder, or: trbert-deploy export {builtin.NAME} --out DIR --with-dense",
+        ) from error
+
+
+def _version() -> str:
+    """Of everything that the bundle is made from: this release, and the model's files."""
+    digest = hashlib.sha256(__version__.encode())
+    for file in sorted(builtin.FOLDER.iterdir()):
+        digest.update(file.name.encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,193 @@
+"""The runtime above TensorRT, with ONNX Runtime doing the engines' work: the same answers as the model's forward."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trbert_deploy.request import Limits, check_request
+from trbert_deploy.runtimes.pipeline import FusedPipeline, StagePipeline
+from trbert_deploy.runtimes.plans import lane as lane_module
+from trbert_deploy.runtimes.plans.buckets import Grid
+from trbert_deploy.runtimes.plans.lane import Lane
+from trbert_deploy.runtimes.plans.padding import pad
+from trbert_deploy.runtimes.plans.store import EngineError
+
+BUDGET = (0.4, 0.15)
+CASES = [
+    ("bert-sequence-classification", ()),
+    ("bert-sequence-classification", BUDGET),
+    ("bert-hotpot-question-answering", ()),
+    ("distilbert-question-answering", BUDGET),
+    ("distilbert-multiple-choice", ()),
+    ("distilbert-multiple-choice", BUDGET),
+    ("bert-wikihop", BUDGET),
+    ("tokens", ()),
+]
+IDS = [f"{name}-{'budget' if keep else 'policy'}" for name, keep in CASES]
+GRID = Grid(lengths=(16, 40, 64), kept=((8, 24, 64), (4, 16, 64)), rows=4, items=6)
+
+
+@pytest.fixture
+def many_groups(monkeypatch):
+    monkeypatch.setattr(lane_module, "OVERHEAD_TOKENS", 0)
+
+
+def request_of(model, batch):
+    backbone = model.config.backbone
+    types = 2 if model.has_token_types else 0
+    return check_request(model.task, Limits(backbone.max_position_embeddings, backbone.vocab_size, types), batch)
+
+
+class Setup:
+    def __init__(self, case, keep, engines, device, grid=GRID):
+        self.model, self.keep, self.engines, self.device = case.model, keep, engines, device
+        per_token = frozenset(output.name for output in case.model.task.outputs if output.per_token)
+        self.lane = Lane(device, engines, grid, per_token)
+        self.pipeline = StagePipeline(
+            self.lane, [list(engine.inputs) for engine in engines], keep, plan=self.lane.plan
+        )
+
+    def answer(self, batch, want_kept=True):
+        return self.pipeline.answer(request_of(self.model, batch), want_kept=want_kept)
+
+
+@pytest.fixture(params=CASES, ids=IDS)
+def setup(request, traced, host_engines, host_device):
+    name, keep = request.param
+    case = traced(name)
+    graphs = case.stages(bool(keep))
+    return Setup(case, keep, host_engines(graphs, GRID, case.model.task.restores, host_device), host_device)
+
+
+def assert_answers(given_answer, wanted, wanted_kept):
+    assert [[row.tolist() for row in step] for step in given_answer.kept] == wanted_kept
+    assert given_answer.outputs.keys() == wanted.keys()
+    for name, array in wanted.items():
+        assert given_answer.outputs[name].shape == array.shape
+        np.testing.assert_allclose(given_answer.outputs[name], array, rtol=0, atol=2e-5)
+
+
+def test_answers_as_forward_first_recorded_and_replayed(setup, random_rows, batch_of, answer, many_groups):
+    for seed, lengths in ((0, [60, 3, 57, 1, 2, 60, 31, 5, 9]), (1, [33, 8, 60, 17, 4, 1, 1, 59, 12])):
+        batch = batch_of(random_rows(setup.model, lengths, seed=seed), width=63)
+        wanted, wanted_kept = answer(setup.model, batch, setup.keep)
+        for _ in range(3):
+            given_answer = setup.answer(batch)
+            assert_answers(given_answer, wanted, wanted_kept)
+            assert all(sum(sizes) == len(lengths) for sizes in given_answer.group_sizes)
+            assert all(size <= GRID.rows for sizes in given_answer.group_sizes for size in sizes)
+    assert setup.device.captured > 0
+    for engine in setup.engines:
+        for shapes in engine.ran:
+            if "input_ids" in shapes:
+                assert shapes["input_ids"][-1] in GRID.lengths
+                assert shapes["input_ids"][0] in (1, 2, 3, 4)
+            else:
+                assert shapes["rows"][0] in (1, 2, 3, 4)
+                assert shapes["hidden_states"][0] == GRID.rows
+    setup.lane.close()
+    assert setup.device.blocks == {}
+    assert setup.device.streams == {}
+
+
+def test_the_buffers_of_earlier_requests_do_not_show(setup, random_rows, batch_of, answer):
+    for seed, lengths in enumerate(([2], [60] * 4, [3, 1], [40, 7, 64], [64])):
+        batch = batch_of(random_rows(setup.model, lengths, seed=seed))
+        assert_answers(setup.answer(batch), *answer(setup.model, batch, setup.keep))
+
+
+def test_kept_sets_from_outside_between_kept_sets_of_its_own(setup, random_rows, batch_of, answer):
+    batch = batch_of(random_rows(setup.model, [60, 3, 57, 1, 20]))
+    other = () if setup.keep else (0.6, 0.3)
+    own, (wanted, wanted_kept) = answer(setup.model, batch, setup.keep), answer(setup.model, batch, other)
+    assert own[1] != wanted_kept
+    kept = [[np.array(row) for row in reduction] for reduction in wanted_kept]
+    for _ in range(3):
+        request = request_of(setup.model, batch)
+        assert_answers(setup.answer(batch), *own)
+        assert_answers(setup.pipeline.answer(request, want_kept=True, replay=kept), wanted, wanted_kept)
+
+
+def test_nothing_comes_back_but_answers_and_in_policy_mode_counts(setup, random_rows, batch_of):
+    batch = batch_of(random_rows(setup.model, [30, 20]))
+    given_answer = setup.answer(batch, want_kept=False)
+    counts = 0 if setup.keep else 2  # in policy mode the kept counts of both reductions
+    assert len(setup.device.downloaded) == len(given_answer.outputs) + counts
+    assert max(setup.device.downloaded) < 30 * setup.model.config.backbone.hidden_size * 4
+
+
+@pytest.mark.parametrize("name", ["bert-sequence-classification", "distilbert-question-answering"])
+def test_fused_in_budget_mode(traced, host_engines, host_device, random_rows, batch_of, answer, name):
+    case = traced(name)
+    model = case.model
+    (engine,) = host_engines([case.fused(BUDGET)], GRID, model.task.restores, host_device)
+    per_token = frozenset(output.name for output in model.task.outputs if output.per_token)
+    lane = Lane(host_device, [engine], GRID, per_token)
+    pipeline = FusedPipeline(lane, list(engine.inputs), model.task, 2, plan=lane.plan)
+    batch = batch_of(random_rows(model, [60, 3, 57, 1, 20]))
+    for _ in range(3):
+        assert_answers(pipeline.answer(request_of(model, batch), want_kept=True), *answer(model, batch, BUDGET))
+
+
+def test_shapes_beyond_the_grid_name_the_command(traced, host_engines, host_device, random_rows, batch_of):
+    case = traced("bert-wikihop")
+    small = Grid(lengths=(16,), kept=((2,), (1,)), rows=2, items=2)
+    setup = Setup(case, (), host_engines(case.stages(False), small, True, host_device), host_device, small)
+    with pytest.raises(EngineError, match="rows of at most 16 tokens, this batch has 20") as caught:
+        setup.answer(batch_of(random_rows(case.model, [20])))
+    assert "trbert-deploy build" in caught.value.hint
+    with pytest.raises(EngineError, match="what reduction 1 keeps of at most 2 tokens"):
+        setup.answer(batch_of(random_rows(case.model, [16, 15, 14, 13])))
+    wide = Grid(lengths=(16,), kept=((16,), (16,)), rows=2, items=2)
+    setup = Setup(case, (), host_engines(case.stages(False), wide, True, host_device), host_device, wide)
+    with pytest.raises(EngineError, match="at most 2 candidates, this batch has 4") as caught:
+        setup.answer(batch_of(random_rows(case.model, [9])))
+    assert "--max-items 4" in caught.value.hint
+
+
+@pytest.fixture
+def few_calls(monkeypatch):
+    monkeypatch.setattr(lane_module, "MAX_CALLS", 2)
+
+
+def test_as_many_calls_are_kept_as_may_be(
+    traced, host_engines, host_device, random_rows, batch_of, answer, few_calls
+):
+    case = traced("bert-sequence-classification")
+    setup = Setup(case, (), host_engines(case.stages(False), GRID, False, host_device), host_device)
+    for _ in range(2):
+        for length in (5, 30, 60):
+            batch = batch_of(random_rows(case.model, [length]))
+            assert_answers(setup.answer(batch), *answer(case.model, batch, ()))
+            assert len(setup.lane._calls) <= 2
+
+
+AXES = {
+    "input_ids": ["batch", "length"],
+    "attention_mask": ["batch", "length"],
+    "candidate_positions": ["batch", "candidates"],
+}
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 4), st.integers(1, 64), st.integers(1, 3), st.integers(0, 99))
+def test_padding_adds_masked_tokens_and_rows_that_are_there_already(rows, width, candidates, seed):
+    rng = np.random.default_rng(seed)
+    feeds = {
+        "input_ids": rng.integers(1, 9, (rows, width)),
+        "attention_mask": np.ones((rows, width), dtype=np.int64),
+        "candidate_positions": rng.integers(0, width, (rows, candidates)),
+    }
+    padded = pad(AXES, feeds, GRID, 0)
+    assert (padded.rows, padded.width) == (rows, width)
+    for name, array in padded.arrays.items():
+        assert array.shape == padded.shape(AXES[name])
+        real = feeds[name]
+        assert np.array_equal(array[:rows, : real.shape[1]], real)
+        assert not array[:, real.shape[1] :].any()
+        assert all(np.array_equal(row, array[rows - 1]) for row in array[rows:])
+    assert padded.sizes["length"] == min(bucket for bucket in GRID.lengths if bucket >= width)
+    assert padded.sizes["candidates"] == candidates
