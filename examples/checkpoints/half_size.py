@@ -1,6 +1,6 @@
 """Store a checkpoint's weights as float16: half the bytes; reading widens them to float32 again.
 
-    python examples/half_size_checkpoint.py RUN/alpha-0.5/model SMALL
+    python examples/checkpoints/half_size.py RUN/alpha-0.5/model SMALL
 
 Everything else in the folder is copied. Measure the result before you use it: weights keep 11 bits of precision.
 """
