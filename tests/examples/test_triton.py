@@ -381,9 +381,7 @@ def test_bad_requests_fail_alone_and_say_why(start, repository_of, bundle_of):
     )
     for response in (responses[0], responses[-1]):
         assert response.error is None
-        assert_answers(
-            response.outputs, reference(bundle_of("sequence-classification"), ["a", "bad"]), config.output
-        )
+        assert_answers(response.outputs, reference(bundle_of("sequence-classification"), ["a", "bad"]), config.output)
     assert {response.error.code for response in responses[1:-1]} == {TritonError.INVALID_ARG}
     errors = [response.error.message for response in responses[1:-1]]
     assert "not valid UTF-8" in errors[0]
