@@ -26,7 +26,7 @@ from trbert_deploy.errors import BundleError, TRBertError
 
 _VERSION = "1"
 _LABELS_FILE = "labels.txt"
-_TRITON_TYPES = {
+_TRITON_TYPES: dict[int, str] = {
     onnx.TensorProto.FLOAT: "TYPE_FP32",
     onnx.TensorProto.FLOAT16: "TYPE_FP16",
     onnx.TensorProto.INT64: "TYPE_INT64",

@@ -65,7 +65,9 @@ class TritonPythonModel:
 
     def _response(self, answers: Rows | TRBertError) -> Any:
         if isinstance(answers, TRBertError):
-            return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(answers)))
+            kind = pb_utils.TritonError
+            code = kind.INVALID_ARG if isinstance(answers, InputError) else kind.INTERNAL
+            return pb_utils.InferenceResponse(error=kind(str(answers), code))
         tensors = []
         for name, dtype in self._outputs:
             values = [_value(name, answer) for answer in answers]

@@ -381,9 +381,7 @@ def test_bad_requests_fail_alone_and_say_why(start, repository_of, bundle_of):
     )
     for response in (responses[0], responses[-1]):
         assert response.error is None
-        assert_answers(
-            response.outputs, reference(bundle_of("sequence-classification"), ["a", "bad"]), config.output
-        )
+        assert_answers(response.outputs, reference(bundle_of("sequence-classification"), ["a", "bad"]), config.output)
     assert {response.error.code for response in responses[1:-1]} == {TritonError.INVALID_ARG}
     errors = [response.error.message for response in responses[1:-1]]
     assert "not valid UTF-8" in errors[0]
@@ -517,6 +515,12 @@ def test_a_real_server(repository_of, bundle_of, id_requests, tmp_path, task):
         assert "the vocabulary of this model ends at 119" in answers[-1].message()
         (statistics,) = client.get_inference_statistics("trbert").model_stats
         assert statistics.execution_count < len(requests), "requests of different lengths were not batched"
+        if task == "sequence-classification":  # Triton's own ranking, by the label file
+            inputs = [grpc.InferInput("text", [1, 1], "BYTES")]
+            inputs[0].set_data_from_numpy(np.array([["bad"]], dtype=np.object_))
+            ranked = client.infer("trbert", inputs, outputs=[grpc.InferRequestedOutput("scores", class_count=1)])
+            (answer,) = reference(bundle, ["bad"])
+            assert ranked.as_numpy("scores").item().decode().rpartition(":")[2] == answer["label"]
         if "trbert_onnx" in models:
             thrice = [arrays[0], arrays[0], *arrays]
             with trbert_deploy.load(bundle, runtime="torch") as engine:
