@@ -1,7 +1,19 @@
 """One ONNX graph to one engine, with TensorRT's own parser and builder.
 
-Networks are strongly typed: an engine's precision is its graph's. Only names that TensorRT 10, TensorRT 11 and
-TensorRT-RTX share are used here; 10 has to be told that the network is strongly typed, 11 and RTX have no others.
+Networks are strongly typed: an engine's precision is its graph's. TensorRT 10 has to be told so, by STRONGLY_TYPED at
+`create_network`; 11 and TensorRT-RTX have no others. Without that flag's name none is passed. Of precision flags only
+TF32 is touched, which is cleared. The number of compute capabilities is TensorRT-RTX's own and is set for it alone.
+
+What was checked, and how:
+
+1. TensorRT-RTX 1.7.1: the tests build with it.
+2. TensorRT 10.13: every other attribute used here and in `engine` is in the class where it is looked for, in the type
+   stubs of `tensorrt-stubs` 10.13.0.35.1.
+3. TensorRT 10.7, 10.16 and 11.4: their names occur in the extension modules of the wheels `tensorrt_cu12_bindings`
+   10.7.0, `tensorrt_cu13_bindings` 10.16.1.11 and 11.4.0.106 (`nptype` in their `__init__.py`). Occurrence of a name
+   tells neither its class nor its signature.
+
+The full TensorRT has not been run with this code: its libraries are not on PyPI.
 """
 
 from __future__ import annotations
