@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModel, BertConfig, BertForSequenceClassification, BertTokenizerFast
 
 from trbert_deploy.bundle import open_bundle
+from trbert_deploy.bundle.precision import TOLERANCES
 from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
 from trbert_deploy.engine import load
 from trbert_deploy.errors import CheckpointError, InputError
@@ -222,7 +223,8 @@ def test_a_whole_run_yields_every_line(script, run, tmp_path, monkeypatch, capsy
         return bundles[-1]
 
     monkeypatch.setattr(script, "export_bundle", exporting)
-    monkeypatch.setattr(exporter, "check_bundle", lambda *given: CheckResult(0))  # slow, and tested elsewhere
+    # the checks are slow, and tested elsewhere
+    monkeypatch.setattr(exporter, "check_bundle", lambda *given: CheckResult(0, TOLERANCES["fp32"]))
     monkeypatch.setattr(torch, "set_num_threads", lambda number: None)  # it would stay so for the tests that follow
     arguments = {
         "teacher": run / "teacher", "model": run / "model", "data": run / "rows.jsonl", "threads": share_threads(None),
