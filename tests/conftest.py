@@ -66,6 +66,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import onnxruntime
 
+    for item in items:  # where several processes share the tests, a file's fixtures and the C++ build are made once
+        place = item.path.relative_to(Path(__file__).parent)
+        item.add_marker(pytest.mark.xdist_group("cpp" if place.parts[0] == "cpp" else str(place)))
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         for item in items:
             if item.get_closest_marker("gpu"):
