@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -355,3 +356,50 @@ def golden_bundle(tmp_path_factory: pytest.TempPathFactory, cli: Callable[..., A
         return out
 
     return export
+
+
+@pytest.fixture(scope="session")
+def toy_words() -> list[str]:
+    """The vocabulary of `toy_tokenizer`."""
+    return [f"word{number}" for number in range(30)]
+
+
+@pytest.fixture(scope="session")
+def toy_tokenizer(toy_words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    from transformers import BertTokenizerFast
+
+    vocabulary = tmp_path_factory.mktemp("vocabulary") / "vocab.txt"
+    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *toy_words]), encoding="utf-8")
+    return BertTokenizerFast(vocab=str(vocabulary))
+
+
+@pytest.fixture(scope="session")
+def toy_run(toy_words: list[str], toy_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of `teacher`, `model`, which shares its weights, and `rows.jsonl`, as a training leaves them."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
+    from trbert_deploy.training.start import with_selectors
+
+    folder = tmp_path_factory.mktemp("run")
+    config = BertConfig(
+        vocab_size=5 + len(toy_words), hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=48, initializer_range=0.3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    BertForSequenceClassification(config).save_pretrained(folder / "plain")
+    teacher = load_checkpoint(folder / "plain").model
+    model = with_selectors(teacher, seed=0)
+    for selector in model.selectors:
+        torch.nn.init.normal_(selector.dense.weight)
+        torch.nn.init.normal_(selector.score.weight)
+    for name, saved in (("teacher", teacher), ("model", model)):
+        save_checkpoint(saved, folder / name)
+        toy_tokenizer.save_pretrained(folder / name)
+    chance = random.Random(0)
+    with (folder / "rows.jsonl").open("w", encoding="utf-8") as lines:
+        for _ in range(29):
+            text = " ".join(chance.choices(toy_words, k=chance.randint(3, 60)))
+            lines.write(json.dumps({"text": text, "label": chance.randint(0, 1)}) + "\n")
+    return folder

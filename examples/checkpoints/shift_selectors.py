@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from trbert_deploy.training.evaluation import evaluate
 ROWS = 512
 STEPS = 8
 FARTHEST = 4.0  # a probability of 0.98
+TOLERANCE = 0.05
 
 
 def last_biases(model: TRBertPreTrainedModel) -> list[nn.Parameter]:
@@ -60,7 +62,9 @@ def main() -> None:
     for _ in range(STEPS):
         middle = (low + high) / 2
         low, high = (middle, high) if ratio_at(middle) > arguments.ratio else (low, middle)
-    ratio_at(low)
+    reached = ratio_at(low)
+    if abs(reached / arguments.ratio - 1) > TOLERANCE:
+        sys.exit(f"error: no shift within {FARTHEST} saves {arguments.ratio}x, the nearest {reached:.3f}x")
     shutil.copytree(arguments.model, arguments.out)  # the tokenizer with it
     save_checkpoint(model, arguments.out)
 

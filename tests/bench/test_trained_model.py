@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, BertConfig, BertForSequenceClassification, BertTokenizerFast
+from transformers import AutoModel
 
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.bundle.precision import TOLERANCES
-from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
+from trbert_deploy.checkpoint import load_checkpoint
 from trbert_deploy.engine import load
 from trbert_deploy.errors import CheckpointError, InputError
 from trbert_deploy.export import exporter
@@ -23,13 +23,7 @@ from trbert_deploy.runtimes.onnxrt import share_threads
 from trbert_deploy.selection import budget
 from trbert_deploy.training.data import Examples, TokenizedExamples
 from trbert_deploy.training.evaluation import evaluate
-from trbert_deploy.training.start import with_selectors
 
-WORDS = [f"word{number}" for number in range(30)]
-CONFIG = BertConfig(
-    vocab_size=5 + len(WORDS), hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=64,
-    max_position_embeddings=48, initializer_range=0.3,
-)  # fmt: skip
 ROWS = 24
 
 
@@ -44,40 +38,11 @@ def script():
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    vocabulary = tmp_path_factory.mktemp("vocabulary") / "vocab.txt"
-    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]), encoding="utf-8")
-    return BertTokenizerFast(vocab=str(vocabulary))
-
-
-@pytest.fixture(scope="module")
-def run(tokenizer, tmp_path_factory):
-    """A teacher, a model that shares its weights, and rows, as a training leaves them."""
-    folder = tmp_path_factory.mktemp("run")
-    torch.manual_seed(0)
-    BertForSequenceClassification(CONFIG).save_pretrained(folder / "plain")
-    teacher = load_checkpoint(folder / "plain").model
-    model = with_selectors(teacher, seed=0)
-    for selector in model.selectors:
-        torch.nn.init.normal_(selector.dense.weight)
-        torch.nn.init.normal_(selector.score.weight)
-    for name, saved in (("teacher", teacher), ("model", model)):
-        save_checkpoint(saved, folder / name)
-        tokenizer.save_pretrained(folder / name)
-    chance = random.Random(0)
-    with (folder / "rows.jsonl").open("w", encoding="utf-8") as lines:
-        for _ in range(ROWS + 5):
-            text = " ".join(chance.choices(WORDS, k=chance.randint(3, 60)))
-            lines.write(json.dumps({"text": text, "label": chance.randint(0, 1)}) + "\n")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tokenize(tokenizer):
+def tokenize(toy_tokenizer, toy_words):
     chance = random.Random(1)
-    texts = [(" ".join(chance.choices(WORDS, k=length)),) for length in (1, 2, 5, 9, 17, 30, 45, 60)]
+    texts = [(" ".join(chance.choices(toy_words, k=length)),) for length in (1, 2, 5, 9, 17, 30, 45, 60)]
     labels = np.arange(len(texts)) % 2
-    return lambda limit=48: TokenizedExamples(Examples(texts, labels, ("no", "yes")), tokenizer, limit)
+    return lambda limit=48: TokenizedExamples(Examples(texts, labels, ("no", "yes")), toy_tokenizer, limit)
 
 
 @pytest.mark.parametrize("backbone", ["bert", "distilbert"])
@@ -111,8 +76,8 @@ def test_attention_received_is_what_transformers_gives_out(script, backbone, tin
         assert float(left.sum()) == pytest.approx(len(kept) * model.config.backbone.num_attention_heads, rel=1e-4)
 
 
-def test_rivals_keep_exactly_the_budget_and_share_the_weights(script, run, tokenize):
-    model, rows = load_checkpoint(run / "model").model, tokenize()
+def test_rivals_keep_exactly_the_budget_and_share_the_weights(script, toy_run, tokenize):
+    model, rows = load_checkpoint(toy_run / "model").model, tokenize()
     before = model.config.to_dict()
     wanted = np.stack([budget(rows.lengths, 0.4), budget(rows.lengths, 0.15)], axis=1)
     answers = []
@@ -147,8 +112,8 @@ def test_random_rankings_favour_no_place(script, tiny_model):
         assert (kept.mean(0) - share).abs().max() < 0.1
 
 
-def test_texts_are_cut_to_the_first_length_that_costs_no_less(script, run, tokenize):
-    teacher, rows = load_checkpoint(run / "teacher").model, tokenize()
+def test_texts_are_cut_to_the_first_length_that_costs_no_less(script, toy_run, tokenize):
+    teacher, rows = load_checkpoint(toy_run / "teacher").model, tokenize()
     whole = evaluate(teacher, rows)
 
     def cost(length):
@@ -165,8 +130,8 @@ def test_texts_are_cut_to_the_first_length_that_costs_no_less(script, run, token
     assert script.equal_cost_length(whole.shape, one_row, exact_flops(whole.shape, RowTokens(12))) == 12
 
 
-def test_answers_are_kept_for_a_run_that_is_repeated(script, run, tokenize, tmp_path, monkeypatch):
-    model, rows = load_checkpoint(run / "model").model, tokenize()
+def test_answers_are_kept_for_a_run_that_is_repeated(script, toy_run, tokenize, tmp_path, monkeypatch):
+    model, rows = load_checkpoint(toy_run / "model").model, tokenize()
     wanted = evaluate(model, rows, keep=[])
     answers = script.Answers(tmp_path / "answers")
     calls = []
@@ -179,7 +144,7 @@ def test_answers_are_kept_for_a_run_that_is_repeated(script, run, tokenize, tmp_
     assert len(calls) == 1
 
     shorter = tokenize(20)
-    other = load_checkpoint(run / "model").model
+    other = load_checkpoint(toy_run / "model").model
     with torch.no_grad():
         other.selectors[1].score.bias += 1
     for given in (("other", model, rows, []), ("name", model, rows, [0.5, 0.2]), ("name", model, shorter, [])):
@@ -190,8 +155,8 @@ def test_answers_are_kept_for_a_run_that_is_repeated(script, run, tokenize, tmp_
     assert len(calls) == 5
 
 
-def test_standard_error_is_of_paired_rows(script, run, tokenize):
-    evaluation = evaluate(load_checkpoint(run / "teacher").model, tokenize())
+def test_standard_error_is_of_paired_rows(script, toy_run, tokenize):
+    evaluation = evaluate(load_checkpoint(toy_run / "teacher").model, tokenize())
     right, labels = np.eye(2)[evaluation.labels], evaluation.labels
     wrong = right.copy()
     wrong[:2] = 1 - right[:2]
@@ -206,7 +171,7 @@ def test_standard_error_is_of_paired_rows(script, run, tokenize):
     assert line(wrong).minus(line(wrong)) == script.Difference(0, 0)
 
 
-def test_a_whole_run_yields_every_line(script, run, tmp_path, monkeypatch, capsys):
+def test_a_whole_run_yields_every_line(script, toy_run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(script, "SAMPLE", 6)
     bundles = []
     export_bundle = script.export_bundle
@@ -227,8 +192,8 @@ def test_a_whole_run_yields_every_line(script, run, tmp_path, monkeypatch, capsy
     monkeypatch.setattr(exporter, "check_bundle", lambda *given: CheckResult(0, TOLERANCES["fp32"]))
     monkeypatch.setattr(torch, "set_num_threads", lambda number: None)  # it would stay so for the tests that follow
     arguments = {
-        "teacher": run / "teacher", "model": run / "model", "data": run / "rows.jsonl", "threads": share_threads(None),
-        "limit": ROWS, "json": tmp_path / "out.json", "markdown": tmp_path / "out.md",
+        "teacher": toy_run / "teacher", "model": toy_run / "model", "data": toy_run / "rows.jsonl",
+        "threads": share_threads(None), "limit": ROWS, "json": tmp_path / "out.json", "markdown": tmp_path / "out.md",
     }  # fmt: skip
     given = [text for name, value in arguments.items() for text in (f"--{name}", str(value))]
     monkeypatch.setattr(sys, "argv", ["trained_model.py", *given])
@@ -278,11 +243,11 @@ def test_a_whole_run_yields_every_line(script, run, tmp_path, monkeypatch, capsy
     assert len(bundles) == 3
 
 
-def test_what_cannot_be_compared_is_refused(script, run, tiny_model, tmp_path):
+def test_what_cannot_be_compared_is_refused(script, toy_run, tiny_model, tmp_path):
     with pytest.raises(CheckpointError, match="is no teacher"):
-        script.load_models(run / "model", run / "model")
+        script.load_models(toy_run / "model", toy_run / "model")
     with pytest.raises(InputError, match="0 reductions"):
-        script.load_models(run / "teacher", run / "teacher")
+        script.load_models(toy_run / "teacher", toy_run / "teacher")
     tiny_model(reduction_layers=[0, 2]).save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match="before its first layer"):
-        script.load_models(run / "teacher", tmp_path)
+        script.load_models(toy_run / "teacher", tmp_path)

@@ -1,0 +1,72 @@
+"""examples/checkpoints/: what they write loads again and is what was asked for."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from trbert_deploy.checkpoint import load_checkpoint, load_tokenizer
+from trbert_deploy.training.data import TokenizedExamples, read_examples
+from trbert_deploy.training.evaluation import evaluate
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "checkpoints"
+
+
+def run(name, *given):
+    command = [sys.executable, str(EXAMPLES / f"{name}.py"), *map(str, given)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def saves(folder, data):
+    """FLOPs ratio and kept counts on all rows."""
+    checkpoint = load_checkpoint(folder)
+    examples = read_examples(data, checkpoint.model.config.label_names)
+    rows = TokenizedExamples(examples, load_tokenizer(folder), 48)
+    evaluation = evaluate(checkpoint.model, rows, keep=[])
+    return evaluation.flops_ratio, evaluation.kept
+
+
+@pytest.mark.parametrize("ratio", [1.6, 1.85])
+def test_shifted_selectors_save_what_was_asked_for(toy_run, tmp_path, ratio):
+    data = toy_run / "rows.jsonl"  # fewer rows than the script draws: it takes them all
+    done = run("shift_selectors", toy_run / "model", tmp_path / "out", "--data", data, "--ratio", ratio)
+    assert done.returncode == 0, done.stderr
+    reached, kept = saves(tmp_path / "out", data)
+    assert reached == pytest.approx(ratio, rel=0.05)
+    before_ratio, before = saves(toy_run / "model", data)
+    first = np.sign(kept - before)[:, 0]  # of the first reduction: every row keeps more, or every row fewer
+    assert set(first) <= ({0, 1} if ratio < before_ratio else {0, -1})
+    assert first.any()
+    old, new = (load_checkpoint(folder).model.state_dict() for folder in (toy_run / "model", tmp_path / "out"))
+    changed = {name for name in old if not torch.equal(old[name], new[name])}
+    assert changed == {"selectors.0.score.bias", "selectors.1.score.bias"}
+
+
+def test_a_ratio_that_no_shift_reaches_is_refused(toy_run, tmp_path):
+    given = [toy_run / "model", tmp_path / "out", "--data", toy_run / "rows.jsonl", "--ratio", "50"]
+    done = run("shift_selectors", *given)
+    assert done.returncode == 1
+    assert "no shift within 4.0 saves 50.0x" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_half_the_size_is_the_same_weights_rounded(toy_run, tmp_path):
+    done = run("half_size", toy_run / "model", tmp_path / "small")
+    assert done.returncode == 0, done.stderr
+    old, new = (load_checkpoint(folder).model.state_dict() for folder in (toy_run / "model", tmp_path / "small"))
+    assert {name: tensor.half().float() for name, tensor in old.items()}.keys() == new.keys()
+    for name, tensor in old.items():
+        assert torch.equal(tensor.half().float(), new[name]), name
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (toy_run / "model", tmp_path / "small")]
+    assert sizes[1] < 0.6 * sizes[0]
+    load_tokenizer(tmp_path / "small")
+
+
+def test_half_size_refuses_what_is_no_checkpoint(tmp_path):
+    done = run("half_size", tmp_path, tmp_path / "small")
+    assert done.returncode == 1
+    assert "has no model.safetensors" in done.stderr
+    assert not (tmp_path / "small").exists()
