@@ -19,8 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from answers import POLICY, TEACHER, Answers, Line, answer, cut_line
 from matplotlib.figure import Figure
-from trained_model import BUDGETS, POLICY, TEACHER, Answers, Line, answer, cut_line, equal_cost_length
+from rivals import equal_cost_length
+from trained_model import BUDGETS
 
 from trbert_deploy.checkpoint import Checkpoint, load_checkpoint, load_tokenizer
 from trbert_deploy.environment import environment

@@ -1,9 +1,5 @@
 """The scripts in benchmarks/, on small models: they must run and say what they measured."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -11,19 +7,9 @@ from trbert_deploy.bench.workload import random_dataset
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.flops import ModelShape, RowTokens, exact_flops
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
-
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # its dataclasses look it up
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_staged_vs_dense(tmp_path):
-    staged_vs_dense = script("staged_vs_dense")
+def test_staged_vs_dense(benchmark, tmp_path):
+    staged_vs_dense = benchmark("staged_vs_dense")
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_hidden_layers": 4}
     bundle = staged_vs_dense.make_bundle(
         tmp_path / "bundle", vocab_size=120, max_position_embeddings=64, **shape
@@ -40,8 +26,8 @@ def test_staged_vs_dense(tmp_path):
     assert results[1].flops_ratio == exact_flops(facts, row.dense) / exact_flops(facts, row)
 
 
-def test_regrouping(golden_bundle):
-    regrouping = script("regrouping")
+def test_regrouping(benchmark, golden_bundle):
+    regrouping = benchmark("regrouping")
     bundle = open_bundle(golden_bundle("bert-sequence-classification"))
     rows = random_dataset(bundle, [5, 60, 7, 55, 6, 58, 9, 50], seed=0)
     result = regrouping.measure(bundle, rows, batch_size=4, threads=None, iterations=4, warmup=1)

@@ -3,25 +3,13 @@
 import json
 import shutil
 import sys
-from pathlib import Path
 
-import pytest
 import torch
 
 from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
 
 
-@pytest.fixture
-def trade_off(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
-    monkeypatch.delitem(sys.modules, "trained_model", raising=False)
-    import trade_off
-
-    yield trade_off
-    del sys.modules["trade_off"]
-
-
-def test_every_model_gets_a_point_and_a_rival(trade_off, toy_run, tmp_path, monkeypatch, capsys):
+def test_every_model_gets_a_point_and_a_rival(benchmark, toy_run, tmp_path, monkeypatch, capsys):
     checkpoint = load_checkpoint(toy_run / "model")
     for selector in checkpoint.model.selectors:
         selector.score.bias.data += 0.5
@@ -32,7 +20,7 @@ def test_every_model_gets_a_point_and_a_rival(trade_off, toy_run, tmp_path, monk
     given += ["--json", tmp_path / "out.json", "--markdown", tmp_path / "out.md"]
     monkeypatch.setattr(sys, "argv", ["trade_off.py", *map(str, given)])
     monkeypatch.setattr(torch, "set_num_threads", lambda number: None)  # it would stay so for the tests that follow
-    trade_off.main()
+    benchmark("trade_off").main()
 
     assert capsys.readouterr().out == (tmp_path / "out.md").read_text(encoding="utf-8")
     document = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))

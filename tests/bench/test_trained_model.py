@@ -1,10 +1,8 @@
 """benchmarks/trained_model.py: its rankings, its equal costs, and a whole run on toy checkpoints."""
 
-import importlib.util
 import json
 import random
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,13 +26,23 @@ ROWS = 24
 
 
 @pytest.fixture(scope="module")
-def script():
-    file = Path(__file__).parents[2] / "benchmarks" / "trained_model.py"
-    spec = importlib.util.spec_from_file_location("trained_model", file)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["trained_model"] = module  # its dataclasses look it up
-    spec.loader.exec_module(module)
-    return module
+def script(benchmark):
+    return benchmark("trained_model")
+
+
+@pytest.fixture(scope="module")
+def rivals(benchmark):
+    return benchmark("rivals")
+
+
+@pytest.fixture(scope="module")
+def answering(benchmark):
+    return benchmark("answers")
+
+
+@pytest.fixture(scope="module")
+def wall_clock(benchmark):
+    return benchmark("wall_clock")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +54,7 @@ def tokenize(toy_tokenizer, toy_words):
 
 
 @pytest.mark.parametrize("backbone", ["bert", "distilbert"])
-def test_attention_received_is_what_transformers_gives_out(script, backbone, tiny_model, random_rows, batch_of):
+def test_attention_received_is_what_transformers_gives_out(rivals, backbone, tiny_model, random_rows, batch_of):
     """At the second reduction the tokens that are left attend to each other only."""
     model = tiny_model(backbone=backbone, layers=6)
     lengths = [11, 23, 2, 40]
@@ -56,7 +64,7 @@ def test_attention_received_is_what_transformers_gives_out(script, backbone, tin
     known = {name: tensor for name, tensor in inputs.items() if backbone == "bert" or name != "token_type_ids"}
     with torch.inference_mode():
         attentions = plain(**known, output_attentions=True).attentions
-        ranked = script.by_attention(model, [1, 3])
+        ranked = rivals.by_attention(model, [1, 3])
         everything = ranked(**inputs, keep=[1.0, 1.0])
         reduced = ranked(**inputs, keep=[0.5, 0.2])
         dense = model.without_reduction()(**inputs)
@@ -76,16 +84,16 @@ def test_attention_received_is_what_transformers_gives_out(script, backbone, tin
         assert float(left.sum()) == pytest.approx(len(kept) * model.config.backbone.num_attention_heads, rel=1e-4)
 
 
-def test_rivals_keep_exactly_the_budget_and_share_the_weights(script, toy_run, tokenize):
+def test_rivals_keep_exactly_the_budget_and_share_the_weights(rivals, toy_run, tokenize):
     model, rows = load_checkpoint(toy_run / "model").model, tokenize()
     before = model.config.to_dict()
     wanted = np.stack([budget(rows.lengths, 0.4), budget(rows.lengths, 0.15)], axis=1)
     answers = []
     for make in (
-        lambda: script.by_attention(model, [1, 2]),
-        lambda: script.at_random(model, [1, 2], seed=0),
-        lambda: script.at_random(model, [1, 2], seed=0),
-        lambda: script.at_random(model, [1, 2], seed=1),
+        lambda: rivals.by_attention(model, [1, 2]),
+        lambda: rivals.at_random(model, [1, 2], seed=0),
+        lambda: rivals.at_random(model, [1, 2], seed=0),
+        lambda: rivals.at_random(model, [1, 2], seed=1),
     ):
         rival = make()
         assert rival.backbone is model.backbone
@@ -99,9 +107,9 @@ def test_rivals_keep_exactly_the_budget_and_share_the_weights(script, toy_run, t
     assert not np.allclose(answers[0], answers[1])
 
 
-def test_random_rankings_favour_no_place(script, tiny_model):
+def test_random_rankings_favour_no_place(rivals, tiny_model):
     """Each of the 39 tokens beside [CLS] is kept as often as any other, at both reductions."""
-    rival = script.at_random(tiny_model(), [1, 2], seed=0)
+    rival = rivals.at_random(tiny_model(), [1, 2], seed=0)
     ids = torch.zeros(500, 40, dtype=torch.long)
     with torch.inference_mode():
         masks = rival(ids, keep=[0.5, 0.25]).keep_masks
@@ -112,7 +120,7 @@ def test_random_rankings_favour_no_place(script, tiny_model):
         assert (kept.mean(0) - share).abs().max() < 0.1
 
 
-def test_texts_are_cut_to_the_first_length_that_costs_no_less(script, toy_run, tokenize):
+def test_texts_are_cut_to_the_first_length_that_costs_no_less(rivals, toy_run, tokenize):
     teacher, rows = load_checkpoint(toy_run / "teacher").model, tokenize()
     whole = evaluate(teacher, rows)
 
@@ -120,22 +128,22 @@ def test_texts_are_cut_to_the_first_length_that_costs_no_less(script, toy_run, t
         return evaluate(teacher, tokenize(length)).flops
 
     for share in (0.2, 0.5, 0.9):
-        length = script.equal_cost_length(whole.shape, rows.lengths, share * whole.flops)
+        length = rivals.equal_cost_length(whole.shape, rows.lengths, share * whole.flops)
         assert cost(length - 1) < share * whole.flops <= cost(length)
-    assert script.equal_cost_length(whole.shape, rows.lengths, cost(20)) == 20
-    assert script.equal_cost_length(whole.shape, rows.lengths, whole.flops) == 48
-    assert script.equal_cost_length(whole.shape, rows.lengths, 2 * whole.flops) == 48
-    assert script.equal_cost_length(whole.shape, rows.lengths, 1.0) == 3
+    assert rivals.equal_cost_length(whole.shape, rows.lengths, cost(20)) == 20
+    assert rivals.equal_cost_length(whole.shape, rows.lengths, whole.flops) == 48
+    assert rivals.equal_cost_length(whole.shape, rows.lengths, 2 * whole.flops) == 48
+    assert rivals.equal_cost_length(whole.shape, rows.lengths, 1.0) == 3
     one_row = np.array([25])
-    assert script.equal_cost_length(whole.shape, one_row, exact_flops(whole.shape, RowTokens(12))) == 12
+    assert rivals.equal_cost_length(whole.shape, one_row, exact_flops(whole.shape, RowTokens(12))) == 12
 
 
-def test_answers_are_kept_for_a_run_that_is_repeated(script, toy_run, tokenize, tmp_path, monkeypatch):
+def test_answers_are_kept_for_a_run_that_is_repeated(answering, toy_run, tokenize, tmp_path, monkeypatch):
     model, rows = load_checkpoint(toy_run / "model").model, tokenize()
     wanted = evaluate(model, rows, keep=[])
-    answers = script.Answers(tmp_path / "answers")
+    answers = answering.Answers(tmp_path / "answers")
     calls = []
-    monkeypatch.setattr(script, "evaluate", lambda *given, **options: calls.append(1) or evaluate(*given, **options))
+    monkeypatch.setattr(answering, "evaluate", lambda *given, **options: calls.append(1) or evaluate(*given, **options))
     for _ in range(2):
         evaluation = answers.evaluate("name", model, rows, [])
         for name in ("logits", "kept", "labels", "lengths"):
@@ -155,31 +163,32 @@ def test_answers_are_kept_for_a_run_that_is_repeated(script, toy_run, tokenize, 
     assert len(calls) == 5
 
 
-def test_standard_error_is_of_paired_rows(script, toy_run, tokenize):
+def test_standard_error_is_of_paired_rows(answering, toy_run, tokenize):
     evaluation = evaluate(load_checkpoint(toy_run / "teacher").model, tokenize())
     right, labels = np.eye(2)[evaluation.labels], evaluation.labels
     wrong = right.copy()
     wrong[:2] = 1 - right[:2]
 
     def line(logits):
-        return script.Line("", [script.Evaluation(logits, evaluation.kept, labels, evaluation.lengths, None)], [])
+        return answering.Line("", [answering.Evaluation(logits, evaluation.kept, labels, evaluation.lengths, None)], [])
 
     difference = line(wrong).minus(line(right))
     paired = np.array([-100.0, -100.0, 0, 0, 0, 0, 0, 0])
     assert difference.points == -25
     assert difference.standard_error == pytest.approx(np.sqrt(paired.var(ddof=1) / 8))
-    assert line(wrong).minus(line(wrong)) == script.Difference(0, 0)
+    assert line(wrong).minus(line(wrong)) == answering.Difference(0, 0)
 
 
-def test_a_whole_run_yields_every_line(script, toy_run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(script, "SAMPLE", 6)
+def test_a_whole_run_yields_every_line(script, wall_clock, toy_run, tmp_path, monkeypatch, capsys):
+    for module in (script, wall_clock):
+        monkeypatch.setattr(module, "SAMPLE", 6)
     bundles = []
-    export_bundle = script.export_bundle
+    export_bundle = wall_clock.export_bundle
 
     def exporting(checkpoint, folder, **options):
         bundles.append(export_bundle(checkpoint, folder, **options))
         if options["keep"]:
-            other = script.with_budget(bundles[-1], [0.7, 0.3])
+            other = wall_clock.with_budget(bundles[-1], [0.7, 0.3])
             inputs = {"input_ids": np.full((2, 20), 7)}
             with load(other) as engine:
                 selection = engine.run(**inputs, return_selection=True).selection
@@ -187,7 +196,7 @@ def test_a_whole_run_yields_every_line(script, toy_run, tmp_path, monkeypatch, c
             assert open_bundle(folder).manifest.selection.keep == pytest.approx(options["keep"], abs=1e-6)
         return bundles[-1]
 
-    monkeypatch.setattr(script, "export_bundle", exporting)
+    monkeypatch.setattr(wall_clock, "export_bundle", exporting)
     # the checks are slow, and tested elsewhere
     monkeypatch.setattr(exporter, "check_bundle", lambda *given: CheckResult(0, TOLERANCES["fp32"]))
     monkeypatch.setattr(torch, "set_num_threads", lambda number: None)  # it would stay so for the tests that follow

@@ -1,0 +1,149 @@
+"""Answers of models to labelled rows, kept from run to run, and what is compared of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from trbert_deploy.bundle.folder import whole_file
+from trbert_deploy.model import TRBertPreTrainedModel
+from trbert_deploy.training.data import TokenizedExamples
+from trbert_deploy.training.evaluation import Evaluation, evaluate, shape_of
+
+TEACHER, POLICY = "dense teacher", "TR-BERT, policy"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of two accuracies on the same rows, in points, with its standard error."""
+
+    points: float
+    standard_error: float
+
+    def __str__(self) -> str:
+        return f"{self.points:+.2f} ± {self.standard_error:.2f}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table.
+
+    Attributes:
+        name: what answered.
+        evaluations: its answers to all rows; of a random ranking one for each seed.
+        kept: mean fractions of a text's tokens, after each reduction; of a cut text, what was read.
+    """
+
+    name: str
+    evaluations: list[Evaluation]
+    kept: list[float]
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Percent, one for each evaluation."""
+        return [evaluation.accuracy for evaluation in self.evaluations]
+
+    @property
+    def flops(self) -> float:
+        """Exact FLOPs of a row, on average."""
+        return float(np.mean([evaluation.flops for evaluation in self.evaluations]))
+
+    def minus(self, other: Line) -> Difference:
+        """How much more accurate it is than another."""
+        points = 100 * (self._right() - other._right())
+        return Difference(float(points.mean()), float(points.std(ddof=1) / np.sqrt(len(points))))
+
+    def _right(self) -> npt.NDArray[np.float64]:
+        """For each row the fraction of evaluations that were right."""
+        right = [evaluation.logits.argmax(-1) == evaluation.labels for evaluation in self.evaluations]
+        mean: npt.NDArray[np.float64] = np.mean(right, axis=0)
+        return mean
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers rows, or reads what a run before this one answered.
+
+    Attributes:
+        folder: where answers are kept; None keeps none.
+    """
+
+    folder: Path | None = None
+
+    def evaluate(
+        self, name: str, model: TRBertPreTrainedModel, rows: TokenizedExamples, keep: Sequence[float]
+    ) -> Evaluation:
+        """See `trbert_deploy.training.evaluation.evaluate`; the name tells apart what has the same weights."""
+        if self.folder is None:
+            return evaluate(model, rows, keep=keep)
+        file = self.folder / f"{_fingerprint(name, model, rows, keep)}.npz"
+        if not file.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            evaluation = evaluate(model, rows, keep=keep)
+            with whole_file(file) as partial, partial.open("wb") as stream:
+                np.savez(stream, logits=evaluation.logits, kept=evaluation.kept)
+        with np.load(file) as arrays:
+            return Evaluation(arrays["logits"], arrays["kept"], rows.labels, rows.lengths, shape_of(model))
+
+
+def _fingerprint(
+    name: str, model: TRBertPreTrainedModel, rows: TokenizedExamples, keep: Sequence[float]
+) -> str:
+    """Of everything that the answers depend on."""
+    digest = hashlib.sha256(json.dumps([name, list(keep), len(rows), model.config.reduction_layers]).encode())
+    for tensor in model.state_dict().values():
+        digest.update(tensor.numpy().tobytes())
+    for batch in rows.in_order(len(rows)):
+        digest.update(batch.input_ids.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def answer(
+    answers: Answers,
+    name: str,
+    models: Sequence[TRBertPreTrainedModel],
+    rows: TokenizedExamples,
+    keep: Sequence[float] = (),
+    kept: list[float] | None = None,
+) -> Line:
+    """Run all rows through a model, or through several that one line is the mean of.
+
+    Args:
+        answers: where they come from.
+        name: of the line.
+        models: most often one.
+        rows: labelled.
+        keep: budget fractions, none for policy mode.
+        kept: the line's; by default what the reductions kept.
+    """
+    start = time.perf_counter()
+    progress(f"{name}: answering {len(rows)} rows")
+    evaluations = [
+        answers.evaluate(f"{name}, {number}", model, rows, list(keep)) for number, model in enumerate(models)
+    ]
+    if kept is None:
+        kept = [float(mean) for mean in np.mean([evaluation.kept_fractions for evaluation in evaluations], axis=0)]
+    line = Line(name, evaluations, kept)
+    progress(f"{name}: {np.mean(line.accuracies):.2f} %, {time.perf_counter() - start:.0f} s")
+    return line
+
+
+def cut_line(
+    answers: Answers, teacher: TRBertPreTrainedModel, length: int, cut: TokenizedExamples, rows: TokenizedExamples
+) -> Line:
+    """The teacher on rows cut to `length` tokens."""
+    read = float(np.mean(cut.lengths / rows.lengths))
+    return answer(answers, f"dense teacher, texts cut to {length} tokens", [teacher], cut, kept=[read])
+
+
+def progress(line: str) -> None:
+    """On stderr, at once."""
+    print(line, file=sys.stderr, flush=True)
