@@ -53,12 +53,11 @@ def load():
 
 
 @pytest.fixture(scope="module")
-def program(cpp) -> Path:
+def program(cpp_installed) -> Path:
     """The service as another project: found by find_package, warnings are errors."""
-    installed, build = BUILD / "installed", BUILD / "service"
+    build = BUILD / "service"
     with FileLock(BUILD / "lock"):
-        call("cmake", "--install", cpp.static, "--prefix", installed)
-        options = [f"-DCMAKE_PREFIX_PATH={installed}", "-DCMAKE_CXX_FLAGS_RELEASE=-O1", "-DCMAKE_CXX_FLAGS=-Werror"]
+        options = [f"-DCMAKE_PREFIX_PATH={cpp_installed}", "-DCMAKE_CXX_FLAGS_RELEASE=-O1", "-DCMAKE_CXX_FLAGS=-Werror"]
         call("cmake", "-S", EXAMPLE, "-B", build, *options)
         call("cmake", "--build", build)
     return build / "trbert-service"
