@@ -17,7 +17,7 @@ packages=(
     nlohmann-json3-dev
     pkg-config
 )
-fuzz_packages=(clang)
+fuzz_packages=(clang libclang-rt-dev)
 
 # What is not there, by command and header rather than by package, so that it works on other systems too.
 missing() {
