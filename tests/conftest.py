@@ -352,3 +352,14 @@ def golden_bundle(tmp_path_factory: pytest.TempPathFactory, cli: Callable[..., A
         return out
 
     return export
+
+
+@pytest.fixture(scope="session")
+def builtin_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model that ships with the package, exported without its reference; once a session."""
+    from trbert_deploy import builtin
+    from trbert_deploy.checkpoint import load_checkpoint
+    from trbert_deploy.export.exporter import export_bundle
+
+    out = tmp_path_factory.mktemp("builtin") / "bundle"
+    return export_bundle(load_checkpoint(builtin.FOLDER), out, with_reference=False).folder
