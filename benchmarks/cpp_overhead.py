@@ -124,6 +124,10 @@ def rows_of_length(bundle: Bundle, length: int, most: int) -> list[Row]:
         row = {name: array[:, :length].copy() for name, array in whole.items()}
         row["input_ids"][0, -1] = whole["input_ids"][0, dataset.lengths[place] - 1]
         rows.append(row)
+    if not rows:
+        raise SystemExit(
+            f"error: no review has {length} tokens for this bundle\nhint: --length {bundle.manifest.limits.max_length}"
+        )
     return rows
 
 

@@ -104,7 +104,8 @@ int main(int count, char** words) {
         std::string line;
         while (std::getline(std::cin, line)) {
             if (line.compare(0, 4, "row ") == 0) {
-                for (const auto& [name, ids] : Json::parse(line.substr(4)).items()) {
+                const Json row = Json::parse(line.substr(4));
+                for (const auto& [name, ids] : row.items()) {
                     inputs[name] = {{1, static_cast<std::int64_t>(ids.size())}, ids};
                 }
                 std::cout << "\"ok\"" << std::endl;
