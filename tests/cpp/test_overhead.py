@@ -31,6 +31,8 @@ def test_overhead(cpp, cpp_installed, text_bundle):
     bundle = open_bundle(text_bundle("sequence-classification"))
     rows = script.rows_of_length(bundle, 48, 3)
     assert {row["input_ids"].shape for row in rows} == {(1, 48)}
+    with pytest.raises(SystemExit, match=r"no review has 65 tokens .*\n.*--length 64"):
+        script.rows_of_length(bundle, 65, 3)
     with (
         script.started(build / "trbert-overhead", bundle.folder, 1) as program,
         trbert_deploy.load(bundle.folder) as engine,
