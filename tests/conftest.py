@@ -403,3 +403,14 @@ def toy_run(toy_words: list[str], toy_tokenizer: Any, tmp_path_factory: pytest.T
             text = " ".join(chance.choices(toy_words, k=chance.randint(3, 60)))
             lines.write(json.dumps({"text": text, "label": chance.randint(0, 1)}) + "\n")
     return folder
+
+
+@pytest.fixture(scope="session")
+def builtin_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model that ships with the package, exported without its reference; once a session."""
+    from trbert_deploy import builtin
+    from trbert_deploy.checkpoint import load_checkpoint
+    from trbert_deploy.export.exporter import export_bundle
+
+    out = tmp_path_factory.mktemp("builtin") / "bundle"
+    return export_bundle(load_checkpoint(builtin.FOLDER), out, with_reference=False).folder

@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <string_view>
 
+#include "body.hpp"
+
 namespace service {
 namespace {
 
@@ -26,20 +28,6 @@ void refuse(httplib::Response& response, int status, const std::string& message)
 
 bool holds_lines(const httplib::Request& request) {
     return request.get_header_value("Content-Type").compare(0, std::string_view(kJsonLines).size(), kJsonLines) == 0;
-}
-
-// The body's items: one, or one a line.
-std::vector<std::string> items_of(const httplib::Request& request) {
-    if (!holds_lines(request)) return {request.body};
-    std::vector<std::string> items;
-    for (std::string_view rest = request.body; !rest.empty();) {
-        const std::size_t end = std::min(rest.find('\n'), rest.size());
-        const std::string_view line = rest.substr(0, end);
-        if (line.find_first_not_of(" \t\r") != std::string_view::npos) items.emplace_back(line);
-        rest.remove_prefix(std::min(end + 1, rest.size()));
-    }
-    if (items.empty()) throw Refusal{400, "the body holds no item: give a JSON object a line"};
-    return items;
 }
 
 }  // namespace
@@ -104,7 +92,9 @@ void Service::predict(const httplib::Request& request, httplib::Response& respon
     try {
         if (beside >= options_.connections - kSpareConnections) throw Refusal{429, kTooMany};
         Batcher::Items prepared;
-        for (const std::string& item : items_of(request)) {
+        const std::vector<std::string> items = items_of(request.body, holds_lines(request));
+        if (items.empty()) throw Refusal{400, "the body holds no item: give a JSON object a line"};
+        for (const std::string& item : items) {
             if (item.size() > options_.max_item_bytes) {
                 throw Refusal{413, "an item is larger than " + std::to_string(options_.max_item_bytes) + " bytes"};
             }

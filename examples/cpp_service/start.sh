@@ -12,7 +12,7 @@ build=$root/build/cpp_service
     sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2
     exit 2
 }
-bash "$root/runtimes/cpp/scripts/debian_packages.sh" --check
+bash "$root/runtimes/cpp/scripts/debian_packages.sh" --check --build
 mkdir -p "$build"
 {
     if [ -z "${ONNXRUNTIME_ROOT:-}" ]; then

@@ -37,6 +37,10 @@ def call(*command: object, **options: Any) -> str:
     return result.stdout
 
 
+#: All sources as one, which compiles in half the time.
+AS_ONE = ("-DCMAKE_UNITY_BUILD=ON", "-DCMAKE_UNITY_BUILD_BATCH_SIZE=0")
+
+
 @dataclass(frozen=True)
 class Built:
     """What was built.
@@ -78,10 +82,63 @@ def cpp(text_bundle: Callable[..., Path]) -> Built:
         options.append("-DCMAKE_CXX_FLAGS_RELEASE=-O1")  # compiles in half the time
         tests = ["-DTRBERT_BUILD_TESTS=ON", f"-DTRBERT_TEST_BUNDLE={bundle}"]
         call("cmake", "-S", SOURCE, "-B", built.static, *options, *tests)
-        call("cmake", "-S", SOURCE, "-B", built.shared, *options, "-DBUILD_SHARED_LIBS=ON", "-DTRBERT_BUILD_TOOLS=OFF")
+        shared = ["-DBUILD_SHARED_LIBS=ON", "-DTRBERT_BUILD_TOOLS=OFF", *AS_ONE]
+        call("cmake", "-S", SOURCE, "-B", built.shared, *options, *shared)
         call("cmake", "--build", built.static)
         call("cmake", "--build", built.shared)
     return built
+
+
+@pytest.fixture(scope="session")
+def cpp_installed(cpp: Built) -> Path:
+    """Where the static library is installed, for projects that look for it with find_package."""
+    with FileLock(BUILD / "lock"):
+        call("cmake", "--install", cpp.static, "--prefix", BUILD / "installed")
+    return BUILD / "installed"
+
+
+@dataclass(frozen=True)
+class Sanitized:
+    """The library, its tool and its tests with sanitizers; ONNX Runtime itself is not instrumented.
+
+    Attributes:
+        build: build folder; with "address,undefined" the fuzz targets stand in its `fuzz`.
+        options: for CMake, to build a program like it that uses the library installed in `build / "installed"`.
+    """
+
+    build: Path
+    options: tuple[str, ...]
+
+    def prefix(self) -> list[str]:
+        """What a command starts with, so that ThreadSanitizer of clang 14 finds its addresses free."""
+        bits = int(Path("/proc/sys/vm/mmap_rnd_bits").read_text(encoding="utf-8"))
+        return ["setarch", "--addr-no-randomize"] if bits > 28 else []
+
+    def environment(self) -> dict[str, str]:
+        """Of a program that ctest does not start."""
+        return os.environ | {"TSAN_OPTIONS": f"suppressions={SOURCE / 'tests' / 'thread_sanitizer.supp'}"}
+
+
+@pytest.fixture(scope="session")
+def sanitized(cpp: Built, text_bundle: Callable[..., Path]) -> Callable[[str], Sanitized]:
+    """Builds with "address,undefined" or "thread"; once a session."""
+
+    @functools.cache
+    def build(sanitizer: str) -> Sanitized:
+        folder = BUILD / f"sanitized-{sanitizer.partition(',')[0]}"
+        compiler = ("-DCMAKE_C_COMPILER=clang", "-DCMAKE_CXX_COMPILER=clang++", "-DCMAKE_BUILD_TYPE=None")
+        options = [*compiler, *AS_ONE, f"-DTRBERT_SANITIZE={sanitizer}", "-DCMAKE_CXX_FLAGS=-O1 -g1"]
+        options += [f"-DONNXRUNTIME_ROOT={cpp.onnxruntime}", "-DTRBERT_WERROR=ON"]
+        options += ["-DTRBERT_BUILD_TESTS=ON", f"-DTRBERT_TEST_BUNDLE={text_bundle('sequence-classification')}"]
+        fuzzers = f"-DTRBERT_BUILD_FUZZERS={'OFF' if sanitizer == 'thread' else 'ON'}"
+        with FileLock(BUILD / "lock"):
+            call("cmake", "-S", SOURCE, "-B", folder, *options, fuzzers)
+            call("cmake", "--build", folder)
+            call("cmake", "--install", folder, "--prefix", folder / "installed")
+        flags = f"-DCMAKE_CXX_FLAGS=-O1 -g1 -fsanitize={sanitizer} -fno-sanitize-recover=all"
+        return Sanitized(folder, (*compiler, flags, fuzzers, f"-DCMAKE_PREFIX_PATH={folder / 'installed'}"))
+
+    return build
 
 
 @pytest.fixture(scope="session")
@@ -95,11 +152,13 @@ def text_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[.
     @functools.cache
     def export(task: str, backbone: str) -> Path:
         place = folder / f"{task}-{backbone}"
-        save_checkpoint(tiny_model(task, backbone), place / "model")
+        # One has all that a bundle may have; the others, which are there for their texts, export in half the time.
+        whole = (task, backbone) == ("sequence-classification", "bert")
+        save_checkpoint(tiny_model(task, backbone, layers=4 if whole else 2), place / "model")
         trained = BertWordPieceTokenizer()
         trained.train_from_iterator(REVIEWS[:30], vocab_size=120, limit_alphabet=36, show_progress=False)
         trained.save_model(str(place / "model"))
-        return export_bundle(load_checkpoint(place / "model"), place / "bundle", with_dense=True).folder
+        return export_bundle(load_checkpoint(place / "model"), place / "bundle", with_dense=whole).folder
 
     return lambda task, backbone="bert": export(task, backbone)
 

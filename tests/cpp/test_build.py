@@ -141,16 +141,3 @@ def test_the_version_is_the_packages():
     declared = re.search(r"project\(trbert VERSION (\S+)", (CPP / "CMakeLists.txt").read_text(encoding="utf-8"))
     assert declared is not None
     assert declared[1] == __version__
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
-def test_sanitizers_find_nothing(cpp, sanitizer, text_bundle):
-    """The unit tests, with 8 threads on one engine among them. ONNX Runtime itself is not instrumented."""
-    build = cpp.static.parent / sanitizer.partition(",")[0]
-    options = [f"-DONNXRUNTIME_ROOT={cpp.onnxruntime}", "-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1 -g"]
-    options += ["-DTRBERT_BUILD_TESTS=ON", f"-DTRBERT_TEST_BUNDLE={text_bundle('sequence-classification')}"]
-    call("cmake", "-S", CPP, "-B", build, f"-DTRBERT_SANITIZE={sanitizer}", *options)
-    call("cmake", "--build", build, "--target", "trbert-unit-tests")
-    environment = os.environ | {"TSAN_OPTIONS": "ignore_noninstrumented_modules=1"}
-    call("ctest", "--test-dir", build, "--output-on-failure", "--no-tests=error", env=environment)

@@ -1,53 +1,71 @@
 #!/usr/bin/env bash
 # What the C++ library, its service example and their tests are built with: the one list of it.
 #
-#   debian_packages.sh           install what is missing (Debian 12 or later, or Ubuntu; as root or through sudo)
-#   debian_packages.sh --check   only say what is missing: exit code 1, and how to get it
-#   debian_packages.sh --fuzz    what the fuzz targets need, too
+#   debian_packages.sh                    install what is missing (Debian 12 or later, Ubuntu; as root or through sudo)
+#   debian_packages.sh --check            only say what is missing: exit code 1, and how to get it
+#   debian_packages.sh --check --build    the same, without what only the tests need
 set -euo pipefail
 
 packages=(
+    clang # the tests' sanitizers and fuzz targets, with libclang-rt-dev
     cmake
     debian-archive-keyring # its key vouches for ONNX Runtime's headers, which onnxruntime_root.sh downloads
     doctest-dev
     g++
+    libclang-rt-dev
     libcpp-httplib-dev # brings the headers of brotli and zlib
     libssl-dev
     make
     nlohmann-json3-dev
     pkg-config
 )
-fuzz_packages=(clang)
 
 # What is not there, by command and header rather than by package, so that it works on other systems too.
-missing() {
-    for command in cmake make g++ pkg-config nm; do
+missing_to_build() {
+    for command in cmake make g++ pkg-config; do
         command -v "$command" >/dev/null || echo "$command"
     done
     command -v g++ >/dev/null || return 0
-    for header in doctest/doctest.h httplib.h nlohmann/json.hpp openssl/evp.h; do
-        echo "#include <$header>" | g++ -std=c++17 -M -x c++ - >/dev/null 2>&1 || echo "$header"
-    done
+    headers httplib.h nlohmann/json.hpp openssl/evp.h
     if command -v apt-get >/dev/null && [ ! -f /usr/share/keyrings/debian-archive-keyring.gpg ]; then
         echo debian-archive-keyring
     fi
 }
 
-case ${1:-} in
-    --check)
-        lacks=$(missing | paste -sd ' ')
-        [ -n "$lacks" ] || exit 0
-        echo "error: the C++ library cannot be built and tested here, there is no: $lacks" >&2
-        echo "hint: bash runtimes/cpp/scripts/debian_packages.sh   (or install by other means: ${packages[*]})" >&2
-        exit 1
-        ;;
-    --fuzz) packages+=("${fuzz_packages[@]}") ;;
-    "") [ -n "$(missing)" ] || exit 0 ;;
-    *)
-        sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2
-        exit 2
-        ;;
-esac
+missing() {
+    missing_to_build
+    for command in nm clang++; do
+        command -v "$command" >/dev/null || echo "$command"
+    done
+    ! command -v g++ >/dev/null || headers doctest/doctest.h
+    command -v clang++ >/dev/null || return 0
+    echo 'int main() {}' | clang++ -fsanitize=thread -x c++ - -o /dev/null 2>/dev/null || echo libclang-rt
+}
+
+headers() {
+    for header in "$@"; do
+        echo "#include <$header>" | g++ -std=c++17 -M -x c++ - >/dev/null 2>&1 || echo "$header"
+    done
+}
+
+wanted=missing check=""
+for word in "$@"; do
+    case $word in
+        --check) check=yes ;;
+        --build) wanted=missing_to_build ;;
+        *)
+            sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2
+            exit 2
+            ;;
+    esac
+done
+lacks=$("$wanted" | paste -sd ' ')
+[ -n "$lacks" ] || exit 0
+if [ -n "$check" ]; then
+    echo "error: the C++ library cannot be built and tested here, there is no: $lacks" >&2
+    echo "hint: bash runtimes/cpp/scripts/debian_packages.sh   (or install by other means: ${packages[*]})" >&2
+    exit 1
+fi
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
     as_root=(sudo)

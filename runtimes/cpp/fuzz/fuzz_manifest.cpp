@@ -1,0 +1,37 @@
+// manifest.json, beside the real files of a bundle.
+#include <unistd.h>
+
+#include <fstream>
+
+#include "common.hpp"
+#include "manifest.hpp"
+#include "trbert/trbert.hpp"
+
+namespace fs = std::filesystem;
+
+// A folder of links to the bundle's files, without its manifest; removed at the end.
+class Folder {
+public:
+    Folder() : path(fs::temp_directory_path() / ("trbert-fuzz-" + std::to_string(getpid()))) {
+        fs::create_directories(path);
+        for (const auto& entry : fs::directory_iterator(fs::absolute(test_bundle()))) {
+            if (entry.path().filename() != "manifest.json")
+                fs::create_symlink(entry.path(), path / entry.path().filename());
+        }
+    }
+    ~Folder() { fs::remove_all(path); }
+
+    const fs::path path;
+};
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    static const Folder folder;
+    std::ofstream(folder.path / "manifest.json", std::ios::binary)
+        .write(reinterpret_cast<const char*>(data), static_cast<std::streamsize>(size));
+    try {
+        const auto bundle = trbert::internal::open_bundle(folder.path, false);
+        require(bundle.task != nullptr && bundle.stages.size() == bundle.reductions + 1);
+    } catch (const trbert::Error&) {
+    }
+    return 0;
+}

@@ -1,0 +1,87 @@
+"""libFuzzer on what a stranger can send or change: items, bodies, text, manifests, tokenizers.
+
+A crash, a sanitizer's finding, an exception other than the library's own or a broken promise (see the targets in
+runtimes/cpp/fuzz/ and examples/cpp_service/fuzz_body.cpp) fails, and names the file with the input that did it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from trbert_deploy.calib_data import evaluation_file
+from trbert_deploy.data import read_json_lines
+
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "build" / "cpp"
+TARGETS = ("body", "item", "manifest", "text", "tokenizer")
+TEXTS = [line["text"][:200] for line in read_json_lines(evaluation_file())][:8]
+NASTY = ["e\u0301 ΣΑΣ [SEP] 日本語 😀\u200b", "\x00\u202e\ufffd", "한국어 [MASK][CLS]", "x" * 120]
+ITEMS = [
+    {"text": "a film", "text_pair": "é"},
+    {"id": {"deep": [1]}, "input_ids": [5, 9, 7], "attention_mask": [1, 1, 0], "token_type_ids": [0, 1, 0]},
+    {"context": "a b", "question": "who?", "choices": ["x", "y z"]},
+    {"question": "who?", "context": "a film by 日本"},
+    {"input_ids": [[5, 6, 7], [5, 8, 9]], "question_end": 2},
+    {"input_ids": [5, 6, 7], "context": "añb", "offsets": [None, [0, 1], [1, 3]]},
+    {"input_ids": [5, 6, 7], "sentence_spans": [[0, 1], [-1, -1]]},
+    {"input_ids": [5, 6, 7], "candidate_positions": [0, -1, 2]},
+]
+
+
+def seeds(part: str, bundle: Path) -> list[bytes]:
+    """Valid inputs to start from."""
+    if part == "item":  # the first byte is the task
+        return [bytes([task]) + json.dumps(item).encode() for task in range(6) for item in ITEMS]
+    if part == "body":  # the first byte says whether it is JSON lines
+        lines = [json.dumps({"text": text}).encode() for text in TEXTS + NASTY] + [b"", b" \r"]
+        return [b"\x01" + b"\n".join(lines), *[b"\0" + line for line in lines]]
+    if part == "text":
+        return [text.encode() for text in TEXTS + NASTY]
+    path = bundle / ("manifest.json" if part == "manifest" else "tokenizer/tokenizer.json")
+    whole = path.read_bytes()
+    return [whole, json.dumps(json.loads(whole), separators=(",", ":")).encode()]
+
+
+@pytest.fixture(scope="module")
+def fuzzers(sanitized) -> dict[str, Path]:
+    """The targets by name, built with clang, AddressSanitizer and UndefinedBehaviorSanitizer."""
+    built = sanitized("address,undefined")
+    service = BUILD / "service-address"
+    configure = ["cmake", "-S", ROOT / "examples" / "cpp_service", "-B", service, *built.options]
+    with FileLock(BUILD / "lock"):
+        for words in (configure, ["cmake", "--build", service, "--target", "fuzz-body"]):
+            done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+            assert done.returncode == 0, done.stdout
+    folders = dict.fromkeys(TARGETS, built.build / "fuzz") | {"body": service}
+    return {name: folder / f"fuzz-{name}" for name, folder in folders.items()}
+
+
+@pytest.mark.parametrize("seconds", [6, pytest.param(180, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("part", TARGETS)
+def test_nothing_crashes(part: str, seconds: int, fuzzers, sanitized, text_bundle: Callable[..., Path], tmp_path: Path):
+    bundle = text_bundle("sequence-classification")
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    given = seeds(part, bundle)
+    for number, seed in enumerate(given):
+        (corpus / str(number)).write_bytes(seed)
+    limits = (f"-max_total_time={seconds}", "-timeout=60", f"-max_len={2 * max(map(len, given))}")
+    done = subprocess.run(
+        [fuzzers[part], corpus, *limits, f"-artifact_prefix={tmp_path}/", "-print_final_stats=1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        env=sanitized("address,undefined").environment() | {"TRBERT_TEST_BUNDLE": str(bundle)},
+    )
+    printed = done.stdout.decode(errors="replace")
+    assert done.returncode == 0, printed[-6000:]
+    executed = re.search(r"stat::number_of_executed_units: +(\d+)", printed)
+    assert executed is not None, printed[-6000:]
+    assert int(executed[1]) > 10 * len(given)
