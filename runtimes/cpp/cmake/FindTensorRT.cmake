@@ -13,10 +13,10 @@ else()
   set(library_names nvinfer libnvinfer.so.11 libnvinfer.so.10)
 endif()
 find_path(TensorRT_INCLUDE_DIR NvInfer.h HINTS "${TENSORRT_ROOT}/include")
-find_library(TensorRT_LIBRARY NAMES ${library_names} HINTS "${TENSORRT_ROOT}/lib")
+find_library(TensorRT_LIBRARY NAMES ${library_names} NAMES_PER_DIR HINTS "${TENSORRT_ROOT}/lib")
 find_path(TensorRT_CUDA_INCLUDE_DIR cuda_runtime_api.h HINTS "${CUDA_ROOT}/include" /usr/local/cuda/include)
 find_library(TensorRT_CUDA_LIBRARY
-  NAMES cudart libcudart.so.13 libcudart.so.12
+  NAMES cudart libcudart.so.13 libcudart.so.12 NAMES_PER_DIR
   HINTS "${CUDA_ROOT}/lib64" "${CUDA_ROOT}/lib" /usr/local/cuda/lib64)
 mark_as_advanced(TensorRT_INCLUDE_DIR TensorRT_LIBRARY TensorRT_CUDA_INCLUDE_DIR TensorRT_CUDA_LIBRARY)
 include(FindPackageHandleStandardArgs)
