@@ -170,6 +170,10 @@ class _Options(ctypes.Structure):
         ("threads", ctypes.c_int),
         ("own_pool", ctypes.c_int),
         ("check_sha256", ctypes.c_int),
+        ("runtime", ctypes.c_char_p),
+        ("provider", ctypes.c_char_p),
+        ("provider_library", ctypes.c_char_p),
+        ("engines", ctypes.c_char_p),
     )
 
 

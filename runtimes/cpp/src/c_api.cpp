@@ -83,7 +83,14 @@ trbert_code trbert_load(const char* bundle, const trbert_options* options, trber
         trbert::Options chosen;
         if (options != nullptr) {
             chosen.mode = mode_named(options->mode);
-            if (options->device != nullptr) chosen.device = options->device;
+            const auto take = [](const char* given, std::string& option) {
+                if (given != nullptr) option = given;
+            };
+            take(options->device, chosen.device);
+            take(options->runtime, chosen.runtime);
+            take(options->provider, chosen.provider);
+            take(options->provider_library, chosen.provider_library);
+            take(options->engines, chosen.engines);
             chosen.threads = options->threads;
             chosen.share_pool = options->own_pool == 0;
             chosen.check_sha256 = options->check_sha256 != 0;

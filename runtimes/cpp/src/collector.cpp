@@ -34,8 +34,8 @@ std::vector<Rows> chain(const std::vector<Mask>& masks, std::size_t place, bool 
 
 }  // namespace
 
-Mask mask_of(const Ort::Value& value, std::size_t rows) {
-    const Ids whole = integers(value);
+Mask mask_of(const Held& output, std::size_t rows) {
+    const Ids whole = output.integers();
     if (whole.shape.size() != 2 || whole.shape[0] != static_cast<std::int64_t>(rows)) refuse("a keep mask");
     const auto width = static_cast<std::ptrdiff_t>(whole.shape[1]);
     Mask mask;
@@ -49,9 +49,9 @@ Collector::Collector(const Request& request, std::size_t stages, std::size_t red
     if (want_kept) output_.kept.assign(reductions, std::vector<Rows>(request.size()));
 }
 
-void Collector::add(const Rows& rows, const Values& values) {
+void Collector::add(const Rows& rows, const Outputs& outputs) {
     for (const TaskOutput& facts : request_.task().outputs) {
-        const Tensor<float> part = floats(values.at(facts.name));
+        const Tensor<float> part = outputs.at(facts.name)->floats();
         std::vector<std::int64_t> shape = part.shape;
         const bool of_rows = shape.size() >= 2 && shape[0] == static_cast<std::int64_t>(rows.size());
         if (!of_rows || (facts.per_token && (shape[1] < 1 || shape[1] > request_.width()))) refuse(facts.name);

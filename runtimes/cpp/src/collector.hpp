@@ -4,14 +4,14 @@
 #include <vector>
 
 #include "request.hpp"
-#include "sessions.hpp"
+#include "runner.hpp"
 
 namespace trbert::internal {
 
 // A keep mask for some rows: [rows][width], not 0 where a token goes on.
 using Mask = std::vector<std::vector<std::int64_t>>;
 
-Mask mask_of(const Ort::Value& value, std::size_t rows);
+Mask mask_of(const Held& output, std::size_t rows);
 
 class Collector {
 public:
@@ -23,7 +23,7 @@ public:
     void ran(std::size_t stage, std::size_t rows) { output_.group_sizes[stage].push_back(rows); }
 
     // Take the task's outputs of these rows.
-    void add(const Rows& rows, const Values& values);
+    void add(const Rows& rows, const Outputs& outputs);
 
     // Take the keep masks of these rows, one a reduction, as positions in the original rows.
     void add_kept(const Rows& rows, const std::vector<Mask>& masks);

@@ -5,25 +5,13 @@
 #include "errors.hpp"
 #include "golden.hpp"
 #include "items.hpp"
-#include "pipeline.hpp"
+#include "rows.hpp"
+#include "runtimes.hpp"
 #include "trbert/trbert.hpp"
 
 namespace trbert {
-namespace {
 
 using namespace internal;
-
-std::unique_ptr<Runtime> make_runtime(const Bundle& bundle, const Options& options) {
-    if (options.mode == Mode::fused) return std::make_unique<FusedRuntime>(bundle, options);
-    if (options.mode == Mode::staged) return std::make_unique<StagedRuntime>(bundle, bundle.stages, options);
-    if (!bundle.dense) {
-        throw bundle_error("the bundle " + bundle.folder.string() + " has no dense graph",
-                           "export it again with --with-dense");
-    }
-    return std::make_unique<StagedRuntime>(bundle, std::vector<Graph>{*bundle.dense}, options);
-}
-
-}  // namespace
 
 struct Engine::Impl {
     Impl(const std::string& folder, const Options& options)

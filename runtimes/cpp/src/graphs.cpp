@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "errors.hpp"
+
 namespace trbert::internal {
 namespace {
 
@@ -52,6 +54,31 @@ bool is_token_input(const std::string& name) {
 }
 
 std::string fused_keep_mask(std::size_t reduction) { return "keep_mask_" + std::to_string(reduction + 1); }
+
+std::vector<Graph> graphs_of(const Bundle& bundle, Mode mode) {
+    if (mode == Mode::staged) return bundle.stages;
+    if (mode == Mode::fused) return {bundle.fused};
+    if (!bundle.dense) {
+        throw bundle_error("the bundle " + bundle.folder.string() + " has no dense graph",
+                           "export it again with --with-dense");
+    }
+    return {*bundle.dense};
+}
+
+void require_for_tensorrt(const Bundle& bundle, Mode mode) {
+    if (!bundle.int8_form.empty() && bundle.int8_form != "tensorrt") {
+        throw bundle_error("the int8 graphs of " + bundle.folder.string() +
+                               " have the form for CPUs, with zero points that TensorRT refuses",
+                           "export it again: --precision int8 --int8-form tensorrt");
+    }
+    const bool by_data = bundle.keep.empty() || bundle.task->multiple_choice;  // how many tokens go on
+    if (mode == Mode::fused && bundle.reductions > 0 && by_data) {
+        throw error(
+            ErrorCode::configuration,
+            bundle.fused.file + " is no graph for TensorRT: the number of tokens that go on in it depends on the data",
+            "the stages are made for that: use mode staged");
+    }
+}
 
 void check_graphs(const Bundle& bundle) {
     std::vector<std::string> outputs;

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "manifest.hpp"
+#include "trbert/trbert.hpp"
 
 namespace trbert::internal {
 
@@ -18,6 +20,13 @@ bool is_token_input(const std::string& name);
 
 // The keep mask of a reduction, counted from 0, as the fused graph gives it.
 std::string fused_keep_mask(std::size_t reduction);
+
+// The graphs that a mode runs, in order. Throws Error (bundle) where the bundle has none.
+std::vector<Graph> graphs_of(const Bundle& bundle, Mode mode);
+
+// See to it that TensorRT can take the graphs that a mode runs; see runtimes/plans/building.py. Throws Error (bundle,
+// configuration) where int8 has the form for CPUs, or the shapes within the fused graph depend on the data.
+void require_for_tensorrt(const Bundle& bundle, Mode mode);
 
 // Every input of a graph can be fed and every output that is read is given. Throws std::invalid_argument.
 void check_graphs(const Bundle& bundle);

@@ -7,15 +7,13 @@
 namespace trbert::internal {
 namespace {
 
-// What running one more group costs, in tokens.
-constexpr double kGroupOverheadTokens = 64;
-
 // No group is larger than this, unless a single row is: bounds the memory of attention scores.
 constexpr std::int64_t kMaxGroupTokens = 16384;
 
 }  // namespace
 
-std::vector<Rows> plan_groups(const std::vector<std::int64_t>& counts, std::int64_t sequences_a_row) {
+std::vector<Rows> plan_groups(const std::vector<std::int64_t>& counts, std::int64_t sequences_a_row,
+                              std::int64_t overhead_tokens, std::int64_t max_rows) {
     const std::size_t size = counts.size();
     Rows order(size);
     std::iota(order.begin(), order.end(), 0);
@@ -28,10 +26,10 @@ std::vector<Rows> plan_groups(const std::vector<std::int64_t>& counts, std::int6
         best[end] = std::numeric_limits<double>::infinity();
         for (std::size_t start = end;
              start-- > 0;) {  // rows start..end-1 form the last group, padded to the first of them
-            const std::int64_t tokens =
-                static_cast<std::int64_t>(end - start) * count_of(order[start]) * sequences_a_row;
-            if (tokens > kMaxGroupTokens && start + 1 < end) break;  // longer groups are larger still
-            const double cost = best[start] + static_cast<double>(tokens) + kGroupOverheadTokens;
+            const auto rows = static_cast<std::int64_t>(end - start);
+            const std::int64_t tokens = rows * count_of(order[start]) * sequences_a_row;
+            if ((tokens > kMaxGroupTokens || rows > max_rows) && rows > 1) break;  // longer groups are larger still
+            const double cost = best[start] + static_cast<double>(tokens + overhead_tokens);
             if (cost <= best[end]) {  // of equals the earlier cut
                 best[end] = cost;
                 cut[end] = start;

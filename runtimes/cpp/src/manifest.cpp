@@ -63,6 +63,9 @@ Bundle read_manifest(const Json& manifest, const fs::path& folder) {
     require(bundle.stages.size() == bundle.reductions + 1, "the stages do not fit the reductions");
     bundle.fused = read_graph(manifest.at("fused"));
     if (const Json& dense = manifest.at("dense"); !dense.is_null()) bundle.dense = read_graph(dense);
+    if (const auto facts = manifest.find("quantization"); facts != manifest.end() && !facts->is_null()) {
+        facts->at("form").get_to(bundle.int8_form);
+    }
     if (const Json& facts = manifest.at("tokenizer"); !facts.is_null()) {
         bundle.tokenizer = {facts.at("folder"), at_least(1, facts, "max_length")};
     }

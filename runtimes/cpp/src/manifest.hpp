@@ -48,6 +48,7 @@ struct Bundle {
     std::vector<Graph> stages;
     Graph fused;
     std::optional<Graph> dense;
+    std::string int8_form;  // of int8 graphs: "cpu" or "tensorrt"
     std::optional<TokenizerFacts> tokenizer;
     std::string golden;
     std::map<std::string, FileFacts> files;

@@ -5,7 +5,6 @@
 
 #include "errors.hpp"
 #include "graphs.hpp"
-#include "grouping.hpp"
 
 namespace trbert::internal {
 namespace {
@@ -30,13 +29,17 @@ Ids budget(const Request& request, const Rows& rows, double fraction) {
     return counts;
 }
 
-std::vector<std::int64_t> keep_counts(const Ort::Value& value, std::size_t rows, std::int64_t most) {
-    Ids counts = integers(value);
-    const auto impossible = [&](std::int64_t count) { return count < 1 || count > most; };
-    if (counts.data.size() != rows || std::any_of(counts.data.begin(), counts.data.end(), impossible)) {
-        throw error(ErrorCode::runtime, "a stage gave impossible counts of kept tokens");
+// What rows have left after a reduction in budget mode, known before it is run: in multiple choice the tokens from
+// question_ends on and [CLS] are kept beyond any budget.
+std::vector<std::int64_t> budget_counts(const Request& request, const Rows& rows, double fraction) {
+    std::vector<std::int64_t> counts = budget(request, rows, fraction).data;
+    if (!request.task().multiple_choice) return counts;
+    const Ids ends = request.take("question_ends", rows, 0);
+    for (std::size_t place = 0; place < rows.size(); ++place) {
+        const std::int64_t length = request.lengths()[static_cast<std::size_t>(rows[place])];
+        counts[place] = std::max(counts[place], 1 + length - ends.data[place]);
     }
-    return std::move(counts.data);
+    return counts;
 }
 
 template <typename Items>
@@ -48,66 +51,79 @@ Items some(const Items& items, const Rows& places) {
 
 }  // namespace
 
-StagedRuntime::StagedRuntime(const Bundle& bundle, const std::vector<Graph>& graphs, const Options& options)
-    : keep_(bundle.keep), sessions_(bundle, graphs, options) {}
+Pipeline::Pipeline(const Bundle& bundle, Mode mode)
+    : graphs_(graphs_of(bundle, mode)),
+      keep_(mode == Mode::staged ? bundle.keep : std::vector<double>()),
+      fused_(mode == Mode::fused),
+      reductions_(mode == Mode::dense ? 0 : bundle.reductions) {}
 
-Output StagedRuntime::answer(const Request& request, bool want_kept) const {
-    Collector collector(request, sessions_.size(), sessions_.size() - 1, want_kept);
-    for (const Rows& rows : plan_groups(request.lengths(), request.sequences_a_row())) {
-        descend(request, collector, 0, rows, longest(request.lengths(), rows), {}, {});
+Output Pipeline::answer(StageRunner& runner, const Request& request, bool want_kept) const {
+    if (fused_) return answer_fused(runner, request, want_kept);
+    Collector collector(request, graphs_.size(), reductions_, want_kept);
+    for (const Rows& rows : runner.plan(0, request.lengths(), request.sequences_a_row())) {
+        descend(runner, request, collector, 0, rows, longest(request.lengths(), rows), {}, {});
     }
     return collector.take();
 }
 
-void StagedRuntime::descend(const Request& request, Collector& collector, std::size_t stage, const Rows& rows,
-                            std::int64_t width, Feeds feeds, const std::vector<Mask>& masks) const {
-    for (const std::string& name : sessions_.graph(stage).inputs) {
-        if (feeds.has(name)) continue;
-        feeds.add(name, name == kBudget ? budget(request, rows, keep_[stage]) : request.take(name, rows, width));
+void Pipeline::descend(StageRunner& runner, const Request& request, Collector& collector, std::size_t stage,
+                       const Rows& rows, std::int64_t width, Feeds feeds, const std::vector<Mask>& masks) const {
+    for (const std::string& name : graphs_[stage].inputs) {
+        if (feeds.count(name) > 0) continue;
+        feeds[name] = name == kBudget ? budget(request, rows, keep_[stage]) : request.take(name, rows, width);
     }
-    const bool last = stage == sessions_.size() - 1;
+    const bool last = stage == graphs_.size() - 1;
     collector.ran(stage, rows.size());
-    const Values values = sessions_.run(stage, feeds, [&](const std::string& name) {
-        return last || name == kKeepCount || (name == kKeepMask && collector.want_kept());
+    const Outputs outputs = runner.run(stage, std::move(feeds), [&](const std::string& name) {
+        return last || (name == kKeepCount && keep_.empty()) || (name == kKeepMask && collector.want_kept());
     });
     if (last) {
-        collector.add(rows, values);
+        collector.add(rows, outputs);
         if (collector.want_kept()) collector.add_kept(rows, masks);
         return;
     }
-    const std::vector<std::int64_t> counts = keep_counts(values.at(kKeepCount), rows.size(), width);
+    const std::vector<std::int64_t> kept = counts(request, rows, stage, width, outputs);
     std::vector<Mask> further = masks;
-    if (collector.want_kept()) further.push_back(mask_of(values.at(kKeepMask), rows.size()));
-    for (const Rows& group : plan_groups(counts, request.sequences_a_row())) {
+    if (collector.want_kept()) further.push_back(mask_of(*outputs.at(kKeepMask), rows.size()));
+    for (const Rows& group : runner.plan(stage + 1, kept, request.sequences_a_row())) {
         Feeds taken;
-        for (const auto& [name, value] : values) {
-            if (name.compare(0, kNext.size(), kNext) == 0) taken.add(name.substr(kNext.size()), value);
+        for (const auto& [name, output] : outputs) {
+            if (name.compare(0, kNext.size(), kNext) == 0) taken[name.substr(kNext.size())] = output.get();
         }
-        const std::int64_t kept = longest(counts, group);
-        taken.add(kRows, Ids{{static_cast<std::int64_t>(group.size())}, group});
-        taken.add(kKeep, Ids{{kept}, std::vector<std::int64_t>(static_cast<std::size_t>(kept), 0)});
+        const std::int64_t most = longest(kept, group);
+        taken[kRows] = Ids{{static_cast<std::int64_t>(group.size())}, group};
+        taken[kKeep] = Ids{{most}, std::vector<std::int64_t>(static_cast<std::size_t>(most), 0)};
         std::vector<Mask> chosen;
         for (const Mask& mask : further) chosen.push_back(some(mask, group));
-        descend(request, collector, stage + 1, some(rows, group), width, std::move(taken), chosen);
+        descend(runner, request, collector, stage + 1, some(rows, group), width, std::move(taken), chosen);
     }
 }
 
-FusedRuntime::FusedRuntime(const Bundle& bundle, const Options& options)
-    : reductions_(bundle.reductions), sessions_(bundle, {bundle.fused}, options) {}
+std::vector<std::int64_t> Pipeline::counts(const Request& request, const Rows& rows, std::size_t stage,
+                                           std::int64_t width, const Outputs& outputs) const {
+    if (!keep_.empty()) return budget_counts(request, rows, keep_[stage]);
+    Ids given = outputs.at(kKeepCount)->integers();
+    const auto impossible = [&](std::int64_t count) { return count < 1 || count > width; };
+    if (given.data.size() != rows.size() || std::any_of(given.data.begin(), given.data.end(), impossible)) {
+        throw error(ErrorCode::runtime, "a stage gave impossible counts of kept tokens");
+    }
+    return std::move(given.data);
+}
 
-Output FusedRuntime::answer(const Request& request, bool want_kept) const {
+// Selection is inside the graph, rows are grouped by length at the input only.
+Output Pipeline::answer_fused(StageRunner& runner, const Request& request, bool want_kept) const {
     Collector collector(request, 1, reductions_, want_kept);
-    for (const Rows& rows : plan_groups(request.lengths(), request.sequences_a_row())) {
+    for (const Rows& rows : runner.plan(0, request.lengths(), request.sequences_a_row())) {
         const std::int64_t width = longest(request.lengths(), rows);
         Feeds feeds;
-        for (const std::string& name : sessions_.graph(0).inputs) feeds.add(name, request.take(name, rows, width));
-        const Values values = sessions_.run(0, feeds, [](const std::string&) { return true; });
+        for (const std::string& name : graphs_[0].inputs) feeds[name] = request.take(name, rows, width);
+        const Outputs outputs = runner.run(0, std::move(feeds), [](const std::string&) { return true; });
         collector.ran(0, rows.size());
-        collector.add(rows, values);
+        collector.add(rows, outputs);
         if (!want_kept) continue;
         std::vector<Mask> masks;
         for (std::size_t reduction = 0; reduction < reductions_; ++reduction) {
-            masks.push_back(mask_of(values.at(fused_keep_mask(reduction)), rows.size()));
+            masks.push_back(mask_of(*outputs.at(fused_keep_mask(reduction)), rows.size()));
         }
         collector.add_kept(rows, masks);
     }

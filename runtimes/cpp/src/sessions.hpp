@@ -1,59 +1,65 @@
-// ONNX Runtime: sessions of a bundle's graphs over one thread pool. The only part that knows its API.
+// ONNX Runtime: sessions of a bundle's graphs over one thread pool. With pool and providers the only part that knows
+// its API.
 #pragma once
 
 #include <onnxruntime_cxx_api.h>
 
-#include <deque>
-#include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "buckets.hpp"
 #include "manifest.hpp"
-#include "request.hpp"
+#include "runner.hpp"
 
 namespace trbert::internal {
 
-using Values = std::map<std::string, Ort::Value>;
-
-// What a graph is fed, by name: arrays that live here, and outputs of an earlier stage that live elsewhere.
-class Feeds {
-public:
-    void add(const std::string& name, Ids array);
-    void add(const std::string& name, const Ort::Value& value) { values_[name] = &value; }
-    bool has(const std::string& name) const { return values_.count(name) > 0; }
-    const Ort::Value& at(const std::string& name) const { return *values_.at(name); }
-
-private:
-    std::map<std::string, const Ort::Value*> values_;
-    std::deque<Ids> arrays_;  // neither moves what it holds
-    std::deque<Ort::Value> owned_;
-};
-
 class Pool;
 
-class Sessions {
+using InputAxes = std::vector<std::pair<std::string, Axes>>;
+
+// Settings of a session on this pool, before any provider.
+Ort::SessionOptions session_options(const Pool& pool);
+
+// Have CUDA run what no earlier provider takes, without TF32, which is not float32. Throws Error (device).
+void use_cuda(Ort::SessionOptions& session);
+
+// Whether this ONNX Runtime was built with a provider, such as "CUDAExecutionProvider".
+bool has_provider(const std::string& name);
+
+// Load a graph; it takes and gives what the manifest says, and nothing else. Throws Error (bundle, configuration; where
+// a `provider` is named that may be what fails: device).
+Ort::Session load_session(Pool& pool, const Bundle& bundle, const Graph& graph, const Ort::SessionOptions& options,
+                          const std::string& provider = "");
+
+// The axes of a graph's inputs, in its order, as a session that nobody runs says them. Throws Error (bundle).
+InputAxes input_axes(Pool& pool, const Bundle& bundle, const Graph& graph);
+
+// Where outputs stay that are not read.
+Ort::MemoryInfo memory_of(const std::string& device);
+
+// Run a graph. Throws Error (runtime).
+Outputs run_session(Ort::Session& session, const Graph& graph, Feeds feeds, const IsRead& is_read,
+                    const Ort::MemoryInfo& device);
+
+// What ONNX Runtime says, without the lines that follow.
+std::string first_line(const std::exception& failure);
+
+// Runs graphs, one session each; may be used from several threads at once.
+class SessionRunner : public StageRunner {
 public:
-    // One session for each graph. Throws Error (bundle, device, configuration).
-    Sessions(const Bundle& bundle, const std::vector<Graph>& graphs, const Options& options);
+    // Throws Error (bundle, device, configuration).
+    SessionRunner(const Bundle& bundle, const std::vector<Graph>& graphs, const Options& options);
 
-    const Graph& graph(std::size_t index) const { return graphs_[index]; }
-    std::size_t size() const { return graphs_.size(); }
-
-    // Run one graph. Outputs that `read` is true of come to the host, others stay on the device. Throws Error
-    // (runtime).
-    Values run(std::size_t index, const Feeds& feeds, const std::function<bool(const std::string&)>& read) const;
+    std::vector<Rows> plan(std::size_t stage, const std::vector<std::int64_t>& counts,
+                           std::int64_t sequences_a_row) override;
+    Outputs run(std::size_t stage, Feeds feeds, const IsRead& is_read) override;
 
 private:
     std::vector<Graph> graphs_;
-    std::shared_ptr<Pool> pool_;                  // outlives the sessions
-    mutable std::vector<Ort::Session> sessions_;  // running one changes nothing that is seen
+    std::shared_ptr<Pool> pool_;  // outlives the sessions
+    std::vector<Ort::Session> sessions_;
     Ort::MemoryInfo device_;
 };
-
-// An output on the host. Throw Error (runtime) where it is of another type.
-Tensor<float> floats(const Ort::Value& value);
-Ids integers(const Ort::Value& value);
 
 }  // namespace trbert::internal

@@ -6,7 +6,21 @@
 #include <memory>
 #include <vector>
 
+#include "errors.hpp"
+
 namespace trbert::internal {
+namespace {
+
+std::string hexadecimal(const unsigned char* bytes, unsigned length) {
+    std::string text;
+    for (unsigned place = 0; place < length; ++place) {
+        text += "0123456789abcdef"[bytes[place] >> 4];
+        text += "0123456789abcdef"[bytes[place] & 0xF];
+    }
+    return text;
+}
+
+}  // namespace
 
 std::string sha256_of(const std::filesystem::path& path) {
     std::ifstream file(path, std::ios::binary);
@@ -19,12 +33,16 @@ std::string sha256_of(const std::filesystem::path& path) {
     unsigned char bytes[EVP_MAX_MD_SIZE];
     unsigned length = 0;
     if (file.bad() || EVP_DigestFinal_ex(digest.get(), bytes, &length) != 1) return "";
-    std::string hexadecimal;
-    for (unsigned place = 0; place < length; ++place) {
-        hexadecimal += "0123456789abcdef"[bytes[place] >> 4];
-        hexadecimal += "0123456789abcdef"[bytes[place] & 0xF];
+    return hexadecimal(bytes, length);
+}
+
+std::string sha256_of_bytes(std::string_view bytes) {
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned length = 0;
+    if (EVP_Digest(bytes.data(), bytes.size(), digest, &length, EVP_sha256(), nullptr) != 1) {
+        throw error(ErrorCode::runtime, "OpenSSL does not compute a SHA-256");
     }
-    return hexadecimal;
+    return hexadecimal(digest, length);
 }
 
 }  // namespace trbert::internal

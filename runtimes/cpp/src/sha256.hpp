@@ -1,12 +1,16 @@
-// SHA-256 by OpenSSL, for checking a bundle's files.
+// SHA-256 by OpenSSL, in hexadecimal.
 #pragma once
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 namespace trbert::internal {
 
-// Hexadecimal SHA-256 of a file, "" where it cannot be read.
+// Of a file; "" where it cannot be read.
 std::string sha256_of(const std::filesystem::path& path);
+
+// Of bytes. Throws Error (runtime) where OpenSSL cannot.
+std::string sha256_of_bytes(std::string_view bytes);
 
 }  // namespace trbert::internal

@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -31,8 +32,26 @@ TEST_CASE("the message is the calling thread's") {
     std::thread([] { CHECK(std::strlen(trbert_last_error()) == 0); }).join();
 }
 
+TEST_CASE("options reach the engine") {
+    trbert_engine* engine = nullptr;
+    const auto refusal = [&](const trbert_options& options) {
+        CHECK(trbert_load(std::getenv("TRBERT_TEST_BUNDLE"), &options, &engine) == TRBERT_CONFIGURATION);
+        return std::string(trbert_last_error());
+    };
+    trbert_options options{};
+    options.runtime = "torch";
+    CHECK(refusal(options).find("unknown runtime 'torch'") != std::string::npos);
+    options = {};
+    options.provider = "openvino";
+    CHECK(refusal(options).find("unknown provider 'openvino'") != std::string::npos);
+    options.provider = nullptr;
+    options.provider_library = "plugin.so";
+    CHECK(refusal(options).find("provider_library") != std::string::npos);
+}
+
 TEST_CASE("inputs of impossible shapes are errors") {
-    const trbert_options options{nullptr, nullptr, 2, 0, 0};
+    trbert_options options{};
+    options.threads = 2;
     trbert_engine* engine = nullptr;
     REQUIRE(trbert_load(std::getenv("TRBERT_TEST_BUNDLE"), &options, &engine) == TRBERT_OK);
     const std::int64_t data[] = {2, 5, 3};

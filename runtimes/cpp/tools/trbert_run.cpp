@@ -17,7 +17,11 @@ Answers texts, or JSON lines from --data or the standard input: a JSON line each
   --data FILE        JSON lines, as `trbert-deploy predict` takes; - is the standard input
   --batch-size N     rows that run together (32)
   --mode MODE        staged, fused or dense (staged)
-  --device DEVICE    cpu or cuda (cpu)
+  --runtime RUNTIME  ort, or trt: the TensorRT engines that `trbert-deploy build` made (ort)
+  --device DEVICE    cpu or cuda (cpu, of TensorRT cuda)
+  --provider NAME    of ONNX Runtime: tensorrt or rtx (the device's own)
+  --provider-library FILE  of rtx: its plugin, where ONNX Runtime was built without it
+  --engines DIR      folder of TensorRT engines (beside the bundle)
   --threads N        threads (every core)
   --check-sha256     compare every file of the bundle with its manifest first
   --verify           replay the bundle's golden vectors instead
@@ -67,6 +71,10 @@ Arguments parse(const std::vector<std::string>& words) {
         else if (word == "--batch-size") arguments.batch_size = static_cast<std::size_t>(number(word, value()));
         else if (word == "--mode") arguments.options.mode = mode(value());
         else if (word == "--device") arguments.options.device = value();
+        else if (word == "--runtime") arguments.options.runtime = value();
+        else if (word == "--provider") arguments.options.provider = value();
+        else if (word == "--provider-library") arguments.options.provider_library = value();
+        else if (word == "--engines") arguments.options.engines = value();
         else if (word == "--threads") arguments.options.threads = number(word, value());
         else if (word == "--check-sha256") arguments.options.check_sha256 = true;
         else if (word == "--verify") arguments.verify = true;

@@ -37,11 +37,15 @@ typedef struct trbert_output trbert_output;
 
 /* Zero everywhere is the default. */
 typedef struct trbert_options {
-    const char* mode;   /* "staged", "fused", "dense"; NULL: staged */
-    const char* device; /* "cpu", "cuda"; NULL: cpu */
-    int threads;        /* 0: the pool's size, or every core */
-    int own_pool;       /* not 0: thread pools of its own */
-    int check_sha256;   /* not 0: compare every file with the manifest first */
+    const char* mode;             /* "staged", "fused", "dense"; NULL: staged */
+    const char* device;           /* "cpu", "cuda"; NULL: cpu, of TensorRT cuda */
+    int threads;                  /* 0: the pool's size, or every core */
+    int own_pool;                 /* not 0: thread pools of its own */
+    int check_sha256;             /* not 0: compare every file with the manifest first */
+    const char* runtime;          /* "ort", "trt"; NULL: ort */
+    const char* provider;         /* of ONNX Runtime: "tensorrt", "rtx"; NULL: the device's own */
+    const char* provider_library; /* of "rtx": its plugin, where ONNX Runtime was built without it */
+    const char* engines;          /* folder of TensorRT engines; NULL: beside the bundle */
 } trbert_options;
 
 /* One input by name; `data` is read during the call only. */

@@ -5,8 +5,7 @@
 //     trbert::Engine engine("bundle/");
 //     engine.verify().require_passed();                                // replays the bundle's golden vectors
 //     auto batch = engine.tokenize({{"A wonderful film."}, {"a text", "and its pair"}});
-//     auto output = engine.run(batch.inputs);
-//     output.at("logits").data;                                        // float [rows * labels]
+//     engine.run(batch.inputs).at("logits").data;                      // float [rows * labels]
 //     engine.predict({R"({"id": 7, "text": "A wonderful film."})"});   // JSON in, JSON out, as the Python engine
 //
 // An engine may be used from several threads at once; moving and destroying it may not overlap with a call.
@@ -29,10 +28,10 @@ struct Row;
 
 enum class ErrorCode {
     input = 1,          // what was given does not fit the model, or is not valid UTF-8 or JSON
-    bundle = 2,         // the bundle is missing, incomplete, damaged or of another version
+    bundle = 2,         // the bundle or an engine of it is missing, incomplete, damaged or of another version
     device = 3,         // the device is not there
     configuration = 4,  // options that do not go together
-    runtime = 5,        // ONNX Runtime failed
+    runtime = 5,        // ONNX Runtime or TensorRT failed
     check = 6,          // the engine does not answer like its reference
 };
 
@@ -53,19 +52,20 @@ struct Tensor {
     std::vector<Number> data;
 };
 
-// Which of the bundle's graphs answer.
-enum class Mode {
-    staged,  // one graph a stage, rows regrouped between them: the fastest
-    fused,   // all stages in one graph
-    dense,   // the same weights without reduction, where the bundle has them
-};
+// Which of the bundle's graphs answer: one a stage, rows regrouped between them (the fastest); all stages in one; or
+// the same weights without reduction, where the bundle has them.
+enum class Mode { staged, fused, dense };
 
 struct Options {
     Mode mode = Mode::staged;
-    std::string device = "cpu";  // or "cuda"; a device that is not there is an error, never a silent run on the CPU
-    int threads = 0;             // of the pool that all engines of the process share; 0: its size, or every core
-    bool share_pool = true;      // false: pools of its own, where the process has other ONNX Runtime sessions
-    bool check_sha256 = false;   // compare every file of the bundle with the manifest first
+    std::string runtime = "ort";   // ONNX Runtime; or "trt": the TensorRT engines that `trbert-deploy build` made
+    std::string device;            // "cpu" or "cuda", an error where it is not there; empty: cpu, of TensorRT cuda
+    std::string provider;          // of ONNX Runtime: "tensorrt" or "rtx" (TensorRT-RTX); empty: the device's own
+    std::string provider_library;  // of "rtx": its plugin, where ONNX Runtime was built without it
+    std::string engines;           // folder of TensorRT engines; empty: BUNDLE.engines beside the bundle
+    int threads = 0;               // of the pool that all engines of the process share; 0: its size, or every core
+    bool share_pool = true;        // false: pools of its own, where the process has other ONNX Runtime sessions
+    bool check_sha256 = false;     // compare every file of the bundle with the manifest first
 };
 
 // By name, int64: input_ids [rows, tokens] (multiple choice: [rows, options, tokens]); attention_mask of the same
@@ -127,8 +127,8 @@ public:
     // Texts to token ids, the same as Hugging Face's tokenizer gives. Throws where the bundle has no tokenizer.
     Batch tokenize(const std::vector<Text>& texts) const;
 
-    // Answer JSON objects, each as a line of `trbert-deploy predict` and with its answer's keys. Offsets count
-    // characters (code points). Throws for the first item that cannot be understood.
+    // Answer JSON objects, each as a line of `trbert-deploy predict` and with its answer's keys; offsets count code
+    // points. Throws for the first item that cannot be understood.
     std::vector<std::string> predict(const std::vector<std::string>& items) const;
 
     // The two halves of `predict`, for hosts that make batches of many callers' items.

@@ -1,0 +1,31 @@
+// A group of rows as a stage's engine takes it: sizes rounded up to the grid, what is added masked or thrown away. The
+// same as runtimes/plans/padding.py.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "buckets.hpp"
+#include "plans/device.hpp"
+#include "runner.hpp"
+
+namespace trbert::internal {
+
+// One call of a stage.
+struct Padded {
+    Sizes sizes;                        // of each axis of its inputs, rounded up
+    std::map<std::string, Ids> arrays;  // what the host gives, padded
+    std::int64_t rows;                  // how many of the batch's rows are real
+    std::optional<std::int64_t> width;  // how many of a row's tokens are, where outputs over tokens may come out
+
+    // Of an input.
+    Shape shape(const Axes& axes) const;
+};
+
+// Round a stage's feeds up. A row that is added repeats the last one: it is computed like any other, and nobody looks
+// at it. A token that is added is masked (stage 0) or gathered from behind the kept ones and masked there (later
+// stages). Throws Error (input) where there are more tokens than the largest bucket.
+Padded pad(const std::map<std::string, Axes>& inputs, const Feeds& feeds, const Grid& grid, std::size_t stage);
+
+}  // namespace trbert::internal

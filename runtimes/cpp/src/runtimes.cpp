@@ -1,0 +1,81 @@
+#include "runtimes.hpp"
+
+#include "errors.hpp"
+#include "graphs.hpp"
+#include "pipeline.hpp"
+#include "plans/runtime.hpp"
+#include "providers.hpp"
+#include "sessions.hpp"
+
+namespace trbert::internal {
+namespace {
+
+// A pipeline over one runner that serves all callers.
+class OrtRuntime : public Runtime {
+public:
+    OrtRuntime(Pipeline pipeline, std::unique_ptr<StageRunner> runner)
+        : pipeline_(std::move(pipeline)), runner_(std::move(runner)) {}
+
+    Output answer(const Request& request, bool want_kept) const override {
+        return pipeline_.answer(*runner_, request, want_kept);
+    }
+
+private:
+    Pipeline pipeline_;
+    std::unique_ptr<StageRunner> runner_;
+};
+
+std::unique_ptr<Runtime> make_ort(const Bundle& bundle, const Options& options) {
+    Pipeline pipeline(bundle, options.mode);
+    std::unique_ptr<StageRunner> runner;
+    if (options.provider.empty()) {
+        runner = std::make_unique<SessionRunner>(bundle, pipeline.graphs(), options);
+    } else {
+        require_for_tensorrt(bundle, options.mode);
+        runner = std::make_unique<ProviderRunner>(bundle, pipeline.graphs(), options);
+    }
+    return std::make_unique<OrtRuntime>(std::move(pipeline), std::move(runner));
+}
+
+// Options that go together, the device filled in.
+Options understood(Options options) {
+    const bool tensorrt = options.runtime == "trt" || !options.provider.empty();
+    if (options.runtime != "ort" && options.runtime != "trt") {
+        throw error(ErrorCode::configuration, "unknown runtime '" + options.runtime + "'", "one of: ort, trt");
+    }
+    if (!options.provider.empty() && options.runtime != "ort") {
+        throw error(ErrorCode::configuration, "runtime '" + options.runtime + "' has no providers",
+                    "a provider goes with runtime 'ort'");
+    }
+    if (!options.provider.empty() && options.provider != "tensorrt" && options.provider != "rtx") {
+        throw error(ErrorCode::configuration, "unknown provider '" + options.provider + "'", "one of: tensorrt, rtx");
+    }
+    if (!options.provider_library.empty() && options.provider != "rtx") {
+        throw error(ErrorCode::configuration, "provider_library was given without the provider that it is of",
+                    "provider 'rtx' is a plugin, others are not");
+    }
+    if (options.device.empty()) options.device = tensorrt ? "cuda" : "cpu";
+    if (options.device != "cpu" && options.device != "cuda") {
+        throw error(ErrorCode::device, "unknown device '" + options.device + "'", "one of: cpu, cuda");
+    }
+    if (tensorrt && options.device != "cuda") {
+        throw error(ErrorCode::device, "TensorRT does not run on device '" + options.device + "'",
+                    "use device 'cuda', or runtime 'ort' without a provider");
+    }
+    return options;
+}
+
+}  // namespace
+
+std::unique_ptr<Runtime> make_runtime(const Bundle& bundle, const Options& options) {
+    const Options chosen = understood(options);
+    if (chosen.runtime == "ort") return make_ort(bundle, chosen);
+#ifdef TRBERT_WITH_TENSORRT
+    return open_plans(bundle, chosen);
+#else
+    throw error(ErrorCode::configuration, "this library was built without TensorRT",
+                "build it with -DTRBERT_WITH_TENSORRT=tensorrt or rtx");
+#endif
+}
+
+}  // namespace trbert::internal

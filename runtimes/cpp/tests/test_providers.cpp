@@ -1,0 +1,153 @@
+// The providers of TensorRT with sessions on the CPU in place of theirs.
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <set>
+#include <thread>
+
+#include "golden.hpp"
+#include "pipeline.hpp"
+#include "pool.hpp"
+#include "providers.hpp"
+#include "sessions.hpp"
+
+using namespace trbert::internal;
+
+namespace {
+
+struct Bench {
+    Bench() : bundle(open_bundle(std::getenv("TRBERT_TEST_BUNDLE"), false)), pipeline(bundle, trbert::Mode::staged) {
+        const trbert::Options options = chosen();
+        pool = Pool::of_process(options);
+        runner = std::make_unique<ProviderRunner>(bundle, pipeline.graphs(), options,
+                                                  [this](const Graph& graph, const Settings& settings) {
+                                                      started.insert(settings.at("trt_engine_cache_path"));
+                                                      shapes.insert(graph.file + settings.at("trt_profile_max_shapes"));
+                                                      ++starts;
+                                                      return load_session(*pool, bundle, graph, session_options(*pool));
+                                                  });
+    }
+    ~Bench() { std::filesystem::remove_all(folder()); }
+
+    static std::filesystem::path folder() { return std::filesystem::temp_directory_path() / "trbert-test-providers"; }
+    static trbert::Options chosen() {
+        trbert::Options options;
+        options.provider = "tensorrt";
+        options.device = "cpu";
+        options.engines = folder().string();
+        options.threads = 2;
+        return options;
+    }
+
+    trbert::Output answer(const trbert::Inputs& inputs) {
+        return pipeline.answer(*runner, Request(*bundle.task, bundle.limits, inputs), true);
+    }
+    trbert::Verification verify() {
+        return replay(bundle.folder / bundle.golden, [&](const trbert::Inputs& inputs) { return answer(inputs); });
+    }
+
+    Bundle bundle;
+    Pipeline pipeline;
+    std::shared_ptr<Pool> pool;
+    std::unique_ptr<ProviderRunner> runner;
+    std::set<std::string> started, shapes;
+    std::atomic<std::size_t> starts{0};
+};
+
+trbert::ErrorCode code_of(const trbert::Options& options) {
+    try {
+        trbert::Engine engine(std::getenv("TRBERT_TEST_BUNDLE"), options);
+    } catch (const trbert::Error& failure) {
+        return failure.code();
+    }
+    FAIL("not refused");
+    return {};
+}
+
+}  // namespace
+
+TEST_CASE("a bucket is a session, with an engine cache of its own") {
+    Bench bench;
+    CHECK(bench.starts == 0);
+    CHECK(bench.verify().passed());
+    const std::size_t starts = bench.starts;
+    CHECK(starts >= bench.pipeline.graphs().size());
+    CHECK(bench.started.size() == starts);
+    CHECK(bench.shapes.size() == starts);
+    for (const std::string& cache : bench.started) CHECK(std::filesystem::is_directory(cache));
+    CHECK(bench.verify().passed());
+    CHECK(bench.starts == starts);
+}
+
+TEST_CASE("larger batches than a session holds are split, and answered as without the provider") {
+    Bench bench;
+    trbert::Inputs inputs;
+    for (std::int64_t token = 0; token < 70 * 12; ++token)
+        inputs["input_ids"].data.push_back(token * 7919 % bench.bundle.limits.vocab_size);
+    inputs["input_ids"].shape = {70, 12};
+    trbert::Options plain;
+    plain.threads = 2;
+    const trbert::Output wanted = trbert::Engine(bench.bundle.folder.string(), plain).run(inputs, true);
+    const trbert::Output given = bench.answer(inputs);
+    CHECK(given.kept == wanted.kept);
+    for (std::size_t place = 0; place < wanted.at("logits").data.size(); ++place)
+        CHECK(given.at("logits").data[place] == doctest::Approx(wanted.at("logits").data[place]).epsilon(1e-5));
+    CHECK(given.group_sizes[0].size() >= 3);
+    for (const auto& stage : given.group_sizes)
+        for (const std::size_t rows : stage) CHECK(rows <= 32);
+}
+
+TEST_CASE("several callers share the sessions") {
+    Bench bench;
+    std::atomic<int> wrong{0};
+    std::vector<std::thread> threads;
+    for (int thread = 0; thread < 6; ++thread) {
+        threads.emplace_back([&] {
+            if (!bench.verify().passed()) ++wrong;
+        });
+    }
+    for (std::thread& thread : threads) thread.join();
+    CHECK(wrong == 0);
+    CHECK(bench.started.size() == bench.starts);
+}
+
+TEST_CASE("a cache that cannot be written is an error") {
+    trbert::Options options = Bench::chosen();
+    options.engines = "/proc/nothing";
+    Bench bench;
+    ProviderRunner runner(bench.bundle, bench.pipeline.graphs(), options,
+                          [](const Graph&, const Settings&) -> Ort::Session { throw std::logic_error("started"); });
+    const Request request(*bench.bundle.task, bench.bundle.limits, {{"input_ids", {{1, 3}, {2, 5, 3}}}});
+    CHECK_THROWS_WITH_AS(bench.pipeline.answer(runner, request, false), doctest::Contains("/proc/nothing"),
+                         trbert::Error);
+}
+
+TEST_CASE("options that do not go together, and what is not there, are refused") {
+    using trbert::ErrorCode;
+    trbert::Options options;
+    options.threads = 2;
+    options.runtime = "torch";
+    CHECK(code_of(options) == ErrorCode::configuration);
+    options.runtime = "ort";
+    options.provider = "openvino";
+    CHECK(code_of(options) == ErrorCode::configuration);
+    options.provider = "tensorrt";
+    options.device = "cpu";
+    CHECK(code_of(options) == ErrorCode::device);
+    options.device = "";
+    options.provider_library = "plugin.so";
+    CHECK(code_of(options) == ErrorCode::configuration);
+    options.provider_library = "";
+    options.mode = trbert::Mode::fused;
+    CHECK(code_of(options) == ErrorCode::configuration);  // in policy mode
+    options.mode = trbert::Mode::staged;
+    options.runtime = "trt";
+    CHECK(code_of(options) == ErrorCode::configuration);
+    options.runtime = "ort";
+    for (const auto& [provider, name] :
+         {std::pair("tensorrt", "TensorrtExecutionProvider"), std::pair("rtx", "NvTensorRTRTXExecutionProvider")}) {
+        options.provider = provider;
+        if (!has_provider(name)) CHECK(code_of(options) == ErrorCode::device);
+    }
+}
