@@ -25,6 +25,7 @@ from onnxruntime import InferenceSession, OrtValue, SessionOptions
 
 from trbert_deploy.bundle import Bundle, Graph
 from trbert_deploy.bundle.precision import require_precision
+from trbert_deploy.environment import TF32_SWITCH
 from trbert_deploy.errors import DeviceError, TRBertError
 from trbert_deploy.extras import require
 from trbert_deploy.request import Request
@@ -50,9 +51,6 @@ PROVIDERS = {"tensorrt": "TensorrtExecutionProvider", "rtx": "NvTensorRTRTXExecu
 _ROWS = 32  # of a group at most
 _ITEMS = 64  # options, sentences or candidates of a row at most
 _OVERHEAD_TOKENS = 1024  # what one more group costs; an estimate, as in the runtime trt
-
-#: What NVIDIA's libraries look at: "0" switches TF32 off.
-TF32_SWITCH = "NVIDIA_TF32_OVERRIDE"
 
 _register_lock = threading.Lock()
 
