@@ -2,11 +2,18 @@
 
 ONNX Runtime's TensorRT provider builds an engine for the shapes it is told and stays on its first profile
 (microsoft/onnxruntime#31624), so a bucket is a session. Sessions start, and build, when a bucket is first met.
+
+Neither provider has an option against TF32, in which TensorRT multiplies float32 matrices by default, rounded to 10
+bits: none is among the options that the libraries of ONNX Runtime 1.31.1 and of the plugin 0.5.0 name, and
+microsoft/onnxruntime#26029 asks for one. Kept sets of a float32 bundle are then not exactly the reference's.
+NVIDIA_TF32_OVERRIDE=0 in the environment, before the process first uses the GPU, switches TF32 off for everything in
+it; `trbert_deploy.runtimes.plans` and ONNX Runtime's CUDA provider need it not, they are told otherwise.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,6 +25,7 @@ from onnxruntime import InferenceSession, OrtValue, SessionOptions
 
 from trbert_deploy.bundle import Bundle, Graph
 from trbert_deploy.bundle.precision import require_precision
+from trbert_deploy.environment import TF32_SWITCH
 from trbert_deploy.errors import DeviceError, TRBertError
 from trbert_deploy.extras import require
 from trbert_deploy.request import Request
@@ -184,12 +192,13 @@ class ProviderRunner:
         return number
 
     def cache(self, stage: int, number: int) -> Path:
-        """The folder of an engine cache: of this graph, profile, provider and ONNX Runtime alone."""
+        """The folder of an engine cache: of this graph, profile, provider, ONNX Runtime and choice of TF32 alone."""
         graph = self._graphs[stage].file
         what = (
             self._bundle.manifest.files[graph].sha256,
             self._profiles[stage][number].model_dump_json(),
             onnxruntime.__version__,
+            os.environ.get(TF32_SWITCH, ""),
         )
         digest = hashlib.sha256("\n".join(what).encode()).hexdigest()[:16]
         return self._folder / f"ort-{self._provider}" / f"{Path(graph).stem}-{digest}"

@@ -23,6 +23,9 @@ _PACKAGES = (
     "cuda-bindings",
 )
 
+#: Where NVIDIA's libraries look whether they may round float32 to TF32: "0" forbids it.
+TF32_SWITCH = "NVIDIA_TF32_OVERRIDE"
+
 
 def environment() -> dict[str, str]:
     """Versions, processor and devices as printable text; what is absent reads ``not installed``."""
@@ -39,6 +42,7 @@ def environment() -> dict[str, str]:
             facts[package] = "not installed"
     facts["onnxruntime_providers"] = _providers()
     facts["cuda_device"] = _cuda_device()
+    facts[TF32_SWITCH] = os.environ.get(TF32_SWITCH, "not set")
     return facts
 
 

@@ -26,7 +26,7 @@ from typing import Any
 
 from trbert_deploy.errors import TRBertError
 from trbert_deploy.runtimes.plans.buckets import Profile
-from trbert_deploy.runtimes.plans.flavor import Flavor
+from trbert_deploy.runtimes.plans.flavor import Flavor, type_name
 
 #: What says nothing: int64 inputs are bound as such, of `keep` only the shape is read, and the last stage ignores some.
 _EXPECTED = ("Int64 binding", "Unused Input", "is unused or used only at compile-time")
@@ -65,12 +65,14 @@ class BuiltPlan:
         plan: the serialized engine.
         precision: what the graph's types say: ``"fp32"``, ``"fp16"``, ``"bf16"`` or ``"int8"``.
         inputs: the axes of each input, by their names in the graph or their fixed sizes.
+        types: of each input and output, see `type_name`.
         seconds: how long parsing and building took.
     """
 
     plan: bytes
     precision: str
     inputs: dict[str, list[str | int]]
+    types: dict[str, str]
     seconds: float
 
 
@@ -135,7 +137,10 @@ def build_plan(
         raise _refusal(parser, messages, flavor, stage)
     config = builder.create_builder_config()
     _configure(config, trt, flavor, settings)
-    inputs = {tensor.name: _axes(tensor) for tensor in (network.get_input(i) for i in range(network.num_inputs))}
+    given = [network.get_input(number) for number in range(network.num_inputs)]
+    inputs = {tensor.name: _axes(tensor) for tensor in given}
+    made = [network.get_output(number) for number in range(network.num_outputs)]
+    types = {tensor.name: type_name(tensor.dtype) for tensor in (*given, *made)}
     for profile in profiles:
         _add_profile(builder, config, inputs, profile)
     config.progress_monitor = _heartbeat(trt, stage, start, say)
@@ -145,7 +150,7 @@ def build_plan(
             f"{flavor.title} does not build {stage}: {_last(messages)}",
             "report it with the bundle's manifest.json and `trbert-deploy env`",
         )
-    return BuiltPlan(bytes(plan), _precision(network, trt), inputs, time.perf_counter() - start)
+    return BuiltPlan(bytes(plan), _precision(network, trt), inputs, types, time.perf_counter() - start)
 
 
 def _network_flags(trt: Any) -> int:

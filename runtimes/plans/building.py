@@ -228,6 +228,7 @@ def _make(
                 key=key,
                 grid=grid,
                 inputs={name: tuple(axes) for name, axes in built.inputs.items()},
+                types=built.types,
                 created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 seconds=round(built.seconds, 2),
                 plan_bytes=len(built.plan),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from trbert_deploy.bundle import Graph
 from trbert_deploy.errors import DeviceError
-from trbert_deploy.runtimes.plans.flavor import Flavor
+from trbert_deploy.runtimes.plans.flavor import Flavor, type_name
 from trbert_deploy.runtimes.plans.lane import Device
 from trbert_deploy.runtimes.plans.store import EngineError, EngineHeader
+
+_BUILD = "build it again: trbert-deploy build BUNDLE"
 
 
 class PlanEngine:
@@ -20,26 +23,33 @@ class PlanEngine:
     The full TensorRT's work is recorded as CUDA graphs by the lane. TensorRT-RTX, which compiles kernels for a shape
     while it runs, records by itself at the moment that suits it.
 
+    Args:
+        flavor: that built it.
+        header: of the engine file.
+        plan: likewise.
+        graph: the bundle's, that it was built from.
+        device: where it is to run.
+
     Raises:
-        EngineError: TensorRT does not take the plan.
+        EngineError: TensorRT does not take the plan, or it has other inputs and outputs than the header and the
+            bundle say.
     """
 
-    def __init__(self, flavor: Flavor, header: EngineHeader, plan: bytes, device: Device) -> None:
+    def __init__(self, flavor: Flavor, header: EngineHeader, plan: bytes, graph: Graph, device: Device) -> None:
         self._trt = trt = flavor.module
         self._device = device
         self._logger = trt.Logger(trt.Logger.ERROR)
         self._runtime = trt.Runtime(self._logger)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise EngineError(
-                f"{flavor.title} does not load the engine of {header.graph}",
-                "build it again: trbert-deploy build BUNDLE",
-            )
+            raise EngineError(f"{flavor.title} does not load the engine of {header.graph}", _BUILD)
         self._lock = threading.Lock()
         names = [self._engine.get_tensor_name(number) for number in range(self._engine.num_io_tensors)]
         modes = {name: self._engine.get_tensor_mode(name) for name in names}
         self._output_names = [name for name in names if modes[name] == trt.TensorIOMode.OUTPUT]
-        self.inputs = {name: header.inputs[name] for name in names if modes[name] == trt.TensorIOMode.INPUT}
+        types = {name: type_name(self._engine.get_tensor_dtype(name)) for name in names}
+        _require_tensors(header, graph, types, self._output_names)
+        self.inputs = {name: header.inputs[name] for name in graph.inputs}
         self._dtypes: dict[str, np.dtype[np.generic]] = {
             name: np.dtype(trt.nptype(self._engine.get_tensor_dtype(name))) for name in names
         }
@@ -87,6 +97,29 @@ class PlanEngine:
         config.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
         config.set_runtime_cache(config.create_runtime_cache())  # contexts share the kernels compiled so far
         return config
+
+
+def _require_tensors(header: EngineHeader, graph: Graph, types: Mapping[str, str], outputs: Sequence[str]) -> None:
+    complaint = _complaint(header, graph, types, set(outputs))
+    if complaint:
+        raise EngineError(f"the engine of {header.graph} {complaint}", _BUILD)
+
+
+def _complaint(header: EngineHeader, graph: Graph, types: Mapping[str, str], outputs: set[str]) -> str | None:
+    """Where an engine's inputs and outputs, by name and type, are not the header's and the bundle's; else None."""
+    for what, found, in_header, in_bundle in (
+        ("input", types.keys() - outputs, header.inputs.keys(), graph.inputs),
+        ("output", outputs, header.types.keys() - header.inputs.keys(), graph.outputs),
+    ):
+        for source, wanted in (("its header", set(in_header)), (f"the bundle's {graph.file}", set(in_bundle))):
+            if lacking := sorted(wanted - found):
+                return f"has no {what} {', '.join(lacking)}, {source} has"
+            if strange := sorted(found - wanted):
+                return f"has the {what} {', '.join(strange)}, {source} has not"
+    for name, kind in types.items():
+        if header.types[name] != kind:
+            return f"has {name} of type {kind}, its header says {header.types[name]}"
+    return None
 
 
 class PlanContext:

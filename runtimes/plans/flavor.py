@@ -49,6 +49,11 @@ def installed_flavors() -> dict[str, Flavor]:
     return found
 
 
+def type_name(dtype: Any) -> str:
+    """TensorRT's name of a tensor's type, in small letters: ``"float"``, ``"half"``, ``"int64"``, ``"bool"``."""
+    return str(dtype).rpartition(".")[2].lower()
+
+
 def find_flavor(name: str = "auto") -> Flavor:
     """The TensorRT of that name; ``"auto"`` takes the full one where both are installed.
 

@@ -119,7 +119,8 @@ def open_runtime(
     Raises:
         DeviceError: there is no driver or no GPU.
         MissingExtraError: no TensorRT is installed.
-        EngineError: there is no engine that runs here; says why and which command builds it.
+        EngineError: there is no engine that runs here, or one is not what its header or the bundle says; says why and
+            which command builds it.
     """
     if device != "cuda":
         raise DeviceError(f"runtime 'trt' does not run on device {device!r}", "--device cuda, or --runtime ort")
@@ -132,7 +133,10 @@ def open_runtime(
     paths = select_engines(store, bundle, [graph.file for graph in graphs], here)
     cuda = CudaDevice()
     loaded = [read_engine(path) for path in paths]
-    engines = [PlanEngine(flavors[header.key.flavor], header, plan, cuda) for header, plan in loaded]
+    engines = [
+        PlanEngine(flavors[header.key.flavor], header, plan, graph, cuda)
+        for graph, (header, plan) in zip(graphs, loaded, strict=True)
+    ]
     return PlanRuntime(cuda, engines, loaded[0][0].grid, bundle, mode)
 
 

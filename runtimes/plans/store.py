@@ -21,7 +21,7 @@ from trbert_deploy.bundle.reader import Bundle
 from trbert_deploy.errors import TRBertError
 from trbert_deploy.runtimes.plans.buckets import Grid, Profile
 
-_MAGIC = b"TRBERT-DEPLOY-ENGINE-1\n"
+_MAGIC = b"TRBERT-DEPLOY-ENGINE-2\n"
 _SUFFIX = ".engine"
 
 #: Stands for a compute capability or driver that was not fixed when the engine was built.
@@ -73,6 +73,7 @@ class EngineHeader(BaseModel):
         key: what it is valid for.
         grid: of the build that it is part of.
         inputs: the axes of each input, by their names in the graph or their fixed sizes.
+        types: of each input and output, as TensorRT names them.
         created: when, ISO 8601.
         seconds: that the build took.
         plan_bytes: size of the plan.
@@ -85,6 +86,7 @@ class EngineHeader(BaseModel):
     key: EngineKey
     grid: Grid
     inputs: dict[str, tuple[str | int, ...]]
+    types: dict[str, str]
     created: str
     seconds: float
     plan_bytes: int

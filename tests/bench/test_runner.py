@@ -238,3 +238,35 @@ def test_an_engine_keeps_what_it_is_told(bundle):
 def test_only_stages_can_be_told_what_to_keep(bundle, wrong):
     with pytest.raises(TRBertError, match="--replay-selection"):
         run_bench(bundle, dataclasses.replace(QUICK, replay_selection=True, **wrong))
+
+
+def test_other_runtimes_are_measured_in_the_same_rounds_or_left_out_with_a_note(bundle, labelled):
+    options = dataclasses.replace(
+        QUICK, runtime="torch", data=labelled, beside=("ort-cpu", "trt", "ort-tensorrt"), batch_sizes=(2,)
+    )
+    report = run_bench(bundle, options)
+    assert list(report.arms) == ["torch", "torch dense", "ort-cpu staged", "ort-cpu dense"]
+    (workload,) = report.workloads
+    assert {len(latency.samples_ms) for latency in workload.latencies.values()} == {2}
+    assert report.quality.accuracy.percent["ort-cpu staged"] == 75
+    other = report.quality.beside["ort-cpu staged"]
+    assert other.predictions_percent == 100
+    assert [reduction.flipped_tokens for reduction in other.reductions] == [0, 0]
+    tables = {sheet.title.partition(":")[0]: sheet for sheet in render.sheets(report)}
+    assert [row[0] for row in tables["selection"].rows] == ["1", "1, ort-cpu staged", "2", "2, ort-cpu staged"]
+    assert [row[0] for row in tables["agreement with the PyTorch reference"].rows] == ["its own, ort-cpu staged"]
+    assert all(len(row) == len(sheet.headers) for sheet in tables.values() for row in sheet.rows)
+    notes = " ".join(report.notes)
+    assert "no arm 'trt': " in notes
+    assert "no arm 'ort-tensorrt': " in notes
+
+
+def test_the_own_runtime_is_not_measured_beside_itself(bundle, labelled):
+    options = dataclasses.replace(QUICK, data=labelled, beside=("ort-cpu",), batch_sizes=(2,), replay_selection=True)
+    assert list(run_bench(bundle, options).arms) == ARMS
+
+
+def test_a_runtime_that_nobody_knows_cannot_stand_beside(bundle):
+    with pytest.raises(TRBertError, match="unknown runtime 'openvino'") as caught:
+        run_bench(bundle, dataclasses.replace(QUICK, beside=("openvino",)))
+    assert "ort-cuda" in caught.value.hint

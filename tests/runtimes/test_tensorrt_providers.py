@@ -88,6 +88,15 @@ def test_answers_are_the_references_and_a_bucket_is_a_session(bundle, runtime):
         assert len(started) == before
 
 
+def test_engines_with_and_without_tf32_have_caches_of_their_own(runtime, monkeypatch):
+    runner = runtime[0]._runner
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    rounded = runner.cache(0, 0)
+    assert rounded == runner.cache(0, 0)
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    assert runner.cache(0, 0) != rounded
+
+
 def test_batches_larger_than_a_session_are_split(bundle, runtime):
     made, _ = runtime
     ids = np.random.default_rng(0).integers(0, bundle.manifest.limits.vocab_size, (70, 12))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trbert_deploy.bench.workload import random_dataset
 from trbert_deploy.bundle import Bundle
 from trbert_deploy.engine import Engine, load
-from trbert_deploy.environment import usable_cpus
+from trbert_deploy.environment import TF32_SWITCH, usable_cpus
 from trbert_deploy.errors import DeviceError, MissingExtraError, TRBertError
 from trbert_deploy.extras import require
 
@@ -19,6 +21,15 @@ if TYPE_CHECKING:
 
 TORCH = "torch"
 TORCH_DENSE = "torch dense"
+
+#: Runtimes that can be measured beside the bundle's own: runtime, provider and device of `trbert_deploy.load`.
+BESIDE: dict[str, tuple[str, str | None, str]] = {
+    "ort-cpu": ("ort", None, "cpu"),
+    "ort-cuda": ("ort", None, "cuda"),
+    "ort-tensorrt": ("ort", "tensorrt", "cuda"),
+    "ort-rtx": ("ort", "rtx", "cuda"),
+    "trt": ("trt", None, "cuda"),
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,7 @@ class Arms:
         runtime: of the bundle's own arm.
         threads: of every arm.
         reference: the reducing PyTorch model, where there is one.
+        beside: names of the same reducing bundle under other runtimes.
         notes: which arms were left out, and why.
     """
 
@@ -39,6 +51,7 @@ class Arms:
     runtime: str
     threads: int
     reference: ReferenceRuntime | None
+    beside: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -76,6 +89,7 @@ def open_arms(
     threads: int | None,
     provider: str | None = None,
     engines: Path | None = None,
+    beside: Sequence[str] = (),
 ) -> Iterator[Arms]:
     """Load the bundle and every baseline that is at hand; what is not is left out with a note.
 
@@ -87,6 +101,7 @@ def open_arms(
         threads: of all arms; None for those of the process's ONNX Runtime pool, or for every core.
         provider: of the ONNX Runtime arms, see `trbert_deploy.load`.
         engines: see `trbert_deploy.load`.
+        beside: other runtimes to run the bundle on, of `BESIDE`.
 
     Raises:
         TRBertError: the bundle itself cannot be run so.
@@ -106,23 +121,24 @@ def open_arms(
         def add(name: str, engine: Engine, description: str) -> None:
             loaded[name], about[name] = stack.enter_context(engine), description
 
-        def open_engine(mode: str) -> Engine:
+        def open_engine(mode: str, where: tuple[str, str | None, str]) -> Engine:
             return load(
                 bundle,
-                runtime=runtime,
-                provider=provider,
-                device=device,
+                runtime=where[0],
+                provider=where[1],
+                device=where[2],
                 threads=threads,
                 mode=mode,
                 engines=engines,
             )
 
+        own = runtime, provider, device
         if runtime != TORCH:
-            add(f"{family} {mode}", open_engine(mode), f"the bundle, {_NAMES.get(family, family)}, {_MODES[mode]}")
+            add(f"{family} {mode}", open_engine(mode, own), f"the bundle, {_NAMES.get(family, family)}, {_MODES[mode]}")
             if bundle.manifest.dense is not None:
                 add(
                     f"{family} dense",
-                    open_engine("dense"),
+                    open_engine("dense", own),
                     "same weights and runtime, no reduction, rows grouped by length",
                 )
             elif reduces:
@@ -155,7 +171,31 @@ def open_arms(
                     Engine(bundle, dense_reference),
                     "same weights in PyTorch: eager, no reduction, a batch padded whole",
                 )
-        yield Arms(loaded, about, family, threads, reference, notes)
+        others = []
+        for name in beside:
+            if BESIDE[name] == own:
+                continue
+            modes = [mode, *(["dense"] if bundle.manifest.dense is not None else [])]
+            with ExitStack() as tried:
+                try:
+                    opened = [tried.enter_context(open_engine(one, BESIDE[name])) for one in modes]
+                    probe: dict[str, Any] = {**random_dataset(bundle, [1], 0).inputs}
+                    for engine in opened:  # providers start at the first run
+                        engine.run(**probe)
+                except TRBertError as error:
+                    notes.append(f"no arm '{name}': {error.message} ({error.hint})")
+                    continue
+                tried.pop_all()
+            others.append(f"{name} {mode}")
+            for one, engine in zip(modes, opened, strict=True):
+                add(f"{name} {one}", engine, f"{_SAME[one]} under {name}")
+        providers = {provider, *(BESIDE[name.partition(" ")[0]][1] for name in others)} - {None}
+        if providers and bundle.manifest.precision == "fp32" and os.environ.get(TF32_SWITCH) != "0":
+            notes.append(
+                "ONNX Runtime's TensorRT providers may multiply float32 in TF32, which moves kept sets: "
+                f"{TF32_SWITCH}=0 in the environment forbids it"
+            )
+        yield Arms(loaded, about, family, threads, reference, others, notes)
 
 
 _NAMES = {
@@ -168,6 +208,7 @@ _MODES = {
     "staged": "a graph a stage, rows regrouped between stages",
     "fused": "one graph, rows grouped by length",
 }
+_SAME = {"staged": "the bundle", "fused": "the bundle's one graph", "dense": "the dense graph"}
 
 
 def _threads(runtime: str, threads: int | None) -> int:

@@ -83,7 +83,7 @@ def measure_quality(
     Returns:
         The result, and notes on what could not be measured.
     """
-    names = [arms.subject, *([arms.accuracy_baseline] if arms.accuracy_baseline else [])]
+    names = [arms.subject, *([arms.accuracy_baseline] if arms.accuracy_baseline else []), *arms.beside]
     reference = "torch" if arms.reference is not None else None
     if reference and reference not in names:
         names.append(reference)
@@ -98,22 +98,26 @@ def measure_quality(
     engine = arms.engines[arms.subject]
     task, shape = engine.manifest.task_facts, ModelShape.of(engine.manifest)
     accuracy, notes = _accuracy(arms, task, dataset, answers)
-    agreement = None
+    agreements: dict[str, Agreement] = {}
     if reference is None:
         notes.append("no agreement with the reference: there is no PyTorch arm")
     elif reference == arms.subject:
         notes.append("no agreement with the reference: the bundle ran on the reference itself")
-    else:
+    compared = [name for name in (arms.subject, *arms.beside) if name != reference]
+    if reference is not None and compared:
         progress("margins of the selection", 0.0)
         margins = selection_margins_of(arms, dataset)
-        agreement = _agreement(task, answers[arms.subject], answers[reference], margins, dataset.lengths)
-        if replay:
-            progress("answers with the reference's kept sets", 0.0)
-            replayed = answer_all(engine, dataset, replay=answers[reference].kept)
-            same, furthest = _differences(task, replayed, answers[reference])
-            agreement = replace(agreement, replayed=Replayed(same, furthest))
+        for name in compared:
+            agreement = _agreement(task, answers[name], answers[reference], margins, dataset.lengths)
+            if replay:
+                progress(f"answers of {name} with the reference's kept sets", 0.0)
+                replayed = answer_all(arms.engines[name], dataset, replay=answers[reference].kept)
+                same, furthest = _differences(task, replayed, answers[reference])
+                agreement = replace(agreement, replayed=Replayed(same, furthest))
+            agreements[name] = agreement
     flops = flops_of(shape, dataset, np.arange(len(dataset)), answers[arms.subject].kept)
-    return Quality(dataset.name, len(dataset), accuracy, agreement, flops), notes
+    own = agreements.pop(arms.subject, None)
+    return Quality(dataset.name, len(dataset), accuracy, own, flops, agreements), notes
 
 
 def flops_of(shape: ModelShape, dataset: Dataset, rows: npt.NDArray[np.int64], kept: Kept) -> Flops:

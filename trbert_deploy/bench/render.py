@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from trbert_deploy.bench.report import Accuracy, Flops, Quality, Report, WorkloadResult
+from trbert_deploy.bench.report import (
+    Accuracy,
+    Agreement,
+    Flops,
+    KeptAgreement,
+    Quality,
+    Replayed,
+    Report,
+    WorkloadResult,
+)
 from trbert_deploy.tables import markdown_table
 
 
@@ -32,7 +41,7 @@ def sheets(report: Report) -> list[Sheet]:
         found.append(_operations(report.quality))
         if report.quality.flops.kept_fractions:
             found.append(_selection(report.quality))
-        if report.quality.agreement is not None:
+        if report.quality.agreement is not None or report.quality.beside:
             found.append(_agreement(report.quality))
     return found
 
@@ -141,24 +150,33 @@ def _selection(quality: Quality) -> Sheet:
     for place, kept in enumerate(quality.flops.kept_fractions):
         row = [f"{place + 1}", f"{100 * kept:.1f}"]
         if agreement is not None:
-            like = agreement.reductions[place]
-            margin = "-" if like.nearest_margin is None else f"{like.nearest_margin:.1e}"
-            row += [f"{like.mean_jaccard:.6f}", f"{like.flipped_tokens}", f"{like.flip_percent:.2f}"]
-            row += [f"{like.flipped_rows}", margin]
+            row += _kept_cells(agreement.reductions[place])
+        elif quality.beside:
+            row += ["-"] * 5
         rows.append(row)
+        for name, beside in quality.beside.items():
+            rows.append([f"{place + 1}, {name}", "-", *_kept_cells(beside.reductions[place])])
     headers = ["reduction", "kept\n%"]
-    if agreement is not None:
+    if agreement is not None or quality.beside:
         headers += ["Jaccard\nwith torch", "flipped\ntokens", "of those\nreached, %"]
         headers += ["flipped\nrows", "nearest logit's\nmargin"]
     return Sheet(f"selection: {quality.data}, {quality.rows} rows", headers, rows)
 
 
+def _kept_cells(like: KeptAgreement) -> list[str]:
+    margin = "-" if like.nearest_margin is None else f"{like.nearest_margin:.1e}"
+    numbers = [f"{like.mean_jaccard:.6f}", f"{like.flipped_tokens}", f"{like.flip_percent:.2f}"]
+    return [*numbers, f"{like.flipped_rows}", margin]
+
+
 def _agreement(quality: Quality) -> Sheet:
-    agreement = quality.agreement
-    assert agreement is not None
-    found = {"its own": agreement, "the reference's": agreement.replayed}
+    own = {"": quality.agreement} if quality.agreement is not None else {}
+    agreements = own | {f", {name}": agreement for name, agreement in quality.beside.items()}
+    found: dict[str, Agreement | Replayed | None] = {}
+    for name, agreement in agreements.items():
+        found |= {f"its own{name}": agreement, f"the reference's{name}": agreement.replayed}
     return Sheet(
-        f"agreement with the PyTorch reference: {agreement.rows} rows",
+        f"agreement with the PyTorch reference: {quality.rows} rows",
         ["kept sets", "same predictions\n%", "largest difference\nof an output"],
         [
             [kept, f"{one.predictions_percent:.2f}", f"{one.max_logit_difference:.1e}"]

@@ -9,7 +9,7 @@ from typing import Any
 from trbert_deploy.bench.stats import Latency, SpeedUp
 
 #: Grows by its second number when something is added, by its first when readers must be changed.
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,7 @@ class Quality:
         rows: how many.
         accuracy: None where rows have no labels or the task has no classes of whole rows.
         agreement: None without a reference to agree with.
+        beside: the same for the bundle under other runtimes, by arm, where they were asked for.
         flops: of all rows.
     """
 
@@ -174,6 +175,7 @@ class Quality:
     accuracy: Accuracy | None
     agreement: Agreement | None
     flops: Flops
+    beside: dict[str, Agreement] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

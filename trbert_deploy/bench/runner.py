@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from trbert_deploy.bench.arms import Arms, open_arms
+from trbert_deploy.bench.arms import BESIDE, Arms, open_arms
 from trbert_deploy.bench.gates import (
     ACCURACY_GATE,
     SPEED_UP_GATE,
@@ -69,6 +69,8 @@ class BenchOptions:
         min_speedup: gate, ratio.
         replay_selection: whether to compare with the reference once more with the reference's kept sets, which tells
             numeric error and flips of the selection apart.
+        beside: other runtimes to measure the bundle on, of `trbert_deploy.bench.arms.BESIDE`; one that is not there
+            is left out with a note.
     """
 
     runtime: str = "ort"
@@ -86,6 +88,7 @@ class BenchOptions:
     max_accuracy_drop: float | None = None
     min_speedup: float | None = None
     replay_selection: bool = False
+    beside: tuple[str, ...] = ()
 
 
 def run_bench(bundle: Bundle, options: BenchOptions, progress: Progress = lambda phase, done: None) -> Report:
@@ -104,6 +107,7 @@ def run_bench(bundle: Bundle, options: BenchOptions, progress: Progress = lambda
         threads=options.threads,
         provider=options.provider,
         engines=options.engines,
+        beside=options.beside,
     ) as arms:
         notes = list(arms.notes)
         dataset = _dataset(bundle, options, notes)
@@ -136,6 +140,8 @@ def _check(options: BenchOptions) -> None:
     ):
         if any(number < least for number in numbers):
             raise TRBertError(f"{name} must be at least {least}, not {', '.join(map(str, numbers))}")
+    if unknown := [name for name in options.beside if name not in BESIDE]:
+        raise TRBertError(f"unknown runtime {unknown[0]!r}", f"--beside takes {', '.join(BESIDE)}, or all")
     if not options.batch_sizes:
         raise TRBertError("there is no batch size to measure", "--batch-size 1,32")
     if options.replay_selection and (options.runtime == "torch" or options.mode != "staged"):
@@ -276,7 +282,7 @@ def _method(options: BenchOptions, threads: int) -> dict[str, str]:
         "counted": "checking the batch, grouping rows, running, copies between host and device",
         "not counted": "tokenization, loading",
         "threads": f"{threads} for every arm",
-        "device": f"{options.device} for every arm",
+        "device": f"{options.device} for every arm" + (", but those whose name says another" if options.beside else ""),
         "speed-up": "ratio of medians; percentiles are linearly interpolated between samples",
         "lengths": "rows keep their real lengths; ONNX Runtime's arms group rows by length, TensorRT's too and round "
         "up to the buckets that their engines were built for, PyTorch's pad a batch to its longest row",

@@ -71,6 +71,14 @@ def bench(
             help="Compare with PyTorch once more with PyTorch's kept sets: numeric error apart from flips.",
         ),
     ] = False,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RUNTIMES",
+            help="Measure other runtimes in the same rounds: ort-cpu, ort-cuda, ort-tensorrt, ort-rtx, trt; several "
+            "with commas, or all. What is not there is left out with a note.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="Print GitHub tables, with method and environment.")
@@ -113,6 +121,7 @@ def bench(
         max_accuracy_drop=max_accuracy_drop,
         min_speedup=min_speedup,
         replay_selection=replay_selection,
+        beside=_runtimes(beside or []),
     )
     opened = _open(bundle)
     with _progress() as progress:
@@ -153,6 +162,13 @@ def _show(report: Report, *, as_json: bool, as_markdown: bool) -> None:
     stdout.print(render.method_line(report), markup=False)
     for line in report.notes:
         note(f"note: {line}")
+
+
+def _runtimes(texts: list[str]) -> tuple[str, ...]:
+    from trbert_deploy.bench.arms import BESIDE
+
+    names = [name for text in texts for name in text.split(",")]
+    return tuple(BESIDE) if names == ["all"] else tuple(dict.fromkeys(names))
 
 
 def _integers(texts: list[str], option: str) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto
 
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.engine import Engine, load
@@ -67,6 +68,11 @@ def test_every_graph_has_an_engine_that_says_what_it_is(bundle, built):
         assert header.key.graph_sha256 == bundle.manifest.files[engine.graph].sha256
         assert header.key.tensorrt == built.tensorrt == find_flavor("rtx").version
         assert (header.grid, header.key.precision, len(plan)) == (GRID, "fp32", engine.bytes)
+        graph = onnx.load(bundle.path(engine.graph), load_external_data=False).graph
+        kinds = {TensorProto.FLOAT: "float", TensorProto.INT64: "int64", TensorProto.BOOL: "bool"}
+        tensors = (*graph.input, *graph.output)
+        assert header.types == {value.name: kinds[value.type.tensor_type.elem_type] for value in tensors}
+        assert list(header.inputs) == [value.name for value in graph.input]
         assert not engine.reused
 
 
