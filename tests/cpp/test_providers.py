@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 
 import pytest
@@ -19,10 +20,12 @@ def tool(cpp, *words):
 
 
 @pytest.mark.parametrize("provider", ["tensorrt", "rtx"])
-@pytest.mark.parametrize("task", ["sequence-classification", "question-answering", "multiple-choice"])
-def test_sessions_are_given_what_pythons_are_given(cpp, text_bundle, task, provider):
+@pytest.mark.parametrize(
+    "name", ["distilbert3-sequence-classification", "bert-question-answering", "bert-multiple-choice", "bert-wikihop"]
+)
+def test_sessions_are_given_what_pythons_are_given(cpp, golden_bundle, name, provider):
     """Shapes and caches too: the two use each other's engines."""
-    folder = text_bundle(task)
+    folder = golden_bundle(name)
     bundle = open_bundle(folder)
     graphs = bundle.manifest.stages
     engines = engines_folder(bundle)
@@ -73,8 +76,6 @@ def test_a_plugin_that_cannot_be_loaded_is_an_error(cpp, text_bundle):
 
 
 def test_int8_for_cpus_is_refused(cpp, text_bundle, tmp_path):
-    import shutil
-
     folder = shutil.copytree(text_bundle("sequence-classification"), tmp_path / "bundle")
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     manifest["quantization"] = {"form": "cpu"}

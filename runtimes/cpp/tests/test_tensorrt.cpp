@@ -17,7 +17,6 @@ std::optional<trbert::ErrorCode> code_of(const std::function<void()>& action) {
     try {
         action();
     } catch (const trbert::Error& failure) {
-        MESSAGE(failure.what());
         return failure.code();
     }
     return std::nullopt;
