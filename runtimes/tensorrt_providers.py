@@ -7,7 +7,7 @@ Neither provider has an option against TF32, in which TensorRT multiplies float3
 bits: none is among the options that the libraries of ONNX Runtime 1.31.1 and of the plugin 0.5.0 name, and
 microsoft/onnxruntime#26029 asks for one. Kept sets of a float32 bundle are then not exactly the reference's.
 NVIDIA_TF32_OVERRIDE=0 in the environment, before the process first uses the GPU, switches TF32 off for everything in
-it; `trbert_deploy.runtimes.plans` and ONNX Runtime's CUDA provider need it not, they are told otherwise.
+it. The runtime trt and ONNX Runtime's CUDA provider are told not to use TF32 and need no variable.
 """
 
 from __future__ import annotations

@@ -246,6 +246,7 @@ class Traced:
     def __init__(self, model: Any) -> None:
         self.model = model
         self._stages: dict[tuple[int, bool], Any] = {}
+        self._dense: Any = None
 
     def stage(self, index: int, by_budget: bool) -> Any:
         """The ONNX graph of a stage; the last one is the same in both modes."""
@@ -258,6 +259,14 @@ class Traced:
 
     def stages(self, by_budget: bool) -> list[Any]:
         return [self.stage(index, by_budget) for index in range(self.model.num_stages)]
+
+    def dense(self) -> Any:
+        """The graph without reduction."""
+        from trbert_deploy.export.trace import trace_dense
+
+        if self._dense is None:
+            self._dense = trace_dense(self.model)
+        return self._dense
 
     def fused(self, keep: Sequence[float]) -> Any:
         from trbert_deploy.export.fuse import fuse
@@ -299,6 +308,12 @@ def _traced(name: str) -> Traced:
 def traced() -> Callable[[str], Traced]:
     """Graphs of a golden case, of ``tokens`` (token classification), or of the ties ``all-equal``, ``pairs``."""
     return _traced
+
+
+@pytest.fixture(scope="session")
+def traced_model() -> Callable[[Any], Traced]:
+    """Graphs of any model, each traced when it is first asked for."""
+    return Traced
 
 
 @pytest.fixture(scope="session")

@@ -138,8 +138,9 @@ def test_a_device_that_is_not_there_is_an_error(bundle, runtime):
 
 
 @pytest.mark.gpu
-def test_cuda_answers_as_the_reference(bundle):
-    with trbert_deploy.load(bundle, device="cuda") as engine:
+@pytest.mark.parametrize(("runtime", "mode"), [("ort", "staged"), ("ort", "fused"), ("torch", "staged")])
+def test_cuda_answers_as_the_reference(bundle, runtime, mode):
+    with trbert_deploy.load(bundle, runtime=runtime, mode=mode, device="cuda") as engine:
         assert engine.runtime.device == "cuda"
         assert verify_engine(engine).complaints == []
 

@@ -42,7 +42,7 @@ def environment() -> dict[str, str]:
             facts[package] = "not installed"
     facts["onnxruntime_providers"] = _providers()
     facts["cuda_device"] = _cuda_device()
-    facts[TF32_SWITCH] = os.environ.get(TF32_SWITCH, "not set")
+    facts[TF32_SWITCH] = os.environ.get(TF32_SWITCH) or "not set"
     return facts
 
 

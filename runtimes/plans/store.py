@@ -21,7 +21,7 @@ from trbert_deploy.bundle.reader import Bundle
 from trbert_deploy.errors import TRBertError
 from trbert_deploy.runtimes.plans.buckets import Grid, Profile
 
-_MAGIC = b"TRBERT-DEPLOY-ENGINE-2\n"
+_MAGIC = b"TRBERT-DEPLOY-ENGINE-1\n"
 _SUFFIX = ".engine"
 
 #: Stands for a compute capability or driver that was not fixed when the engine was built.

@@ -1,12 +1,20 @@
 """The scripts in benchmarks/, on small models: they must run and say what they measured."""
 
+import json
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from trbert_deploy.bench.quality import Answers
 from trbert_deploy.bench.workload import random_dataset
 from trbert_deploy.bundle import open_bundle
+from trbert_deploy.engine import load
 from trbert_deploy.flops import ModelShape, RowTokens, exact_flops
+from trbert_deploy.runtimes.plans.gpu import find_gpu
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "distilbert3-sequence-classification"
 
 def test_staged_vs_dense(benchmark, tmp_path):
     staged_vs_dense = benchmark("staged_vs_dense")
@@ -36,3 +44,113 @@ def test_regrouping(benchmark, golden_bundle):
     )
     assert len(result.with_samples_ms) == len(result.without_samples_ms) == 4
     assert 0 < result.kept_fractions[1] <= result.kept_fractions[0] <= 1
+
+
+@pytest.fixture(scope="module")
+def of_a_model(tmp_path_factory, cli):
+    """One model's bundles in float32 and float16, and labelled rows."""
+    folder = tmp_path_factory.mktemp("precisions")
+    for name in ("fp32", "fp16"):
+        result = cli("export", GOLDEN, "--out", folder / name, "--precision", name, "--no-reference")
+        assert result.exit_code == 0, result.output
+    rng = np.random.default_rng(7)
+    rows = [
+        {"input_ids": rng.integers(5, 90, length).tolist(), "label": int(rng.integers(3))}
+        for length in rng.integers(3, 60, 12)
+    ]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_precision(benchmark, of_a_model, monkeypatch):
+    precision = benchmark("precision")
+    words = [of_a_model / "fp32", of_a_model / "fp16", "--data", of_a_model / "rows.jsonl", "--threads", "1"]
+    words += ["--iterations", "2", "--warmup", "0", "--batch-sizes", "3"]
+    words += ["--json", of_a_model / "out.json", "--markdown", of_a_model / "out.md"]
+    monkeypatch.setattr(sys, "argv", ["precision.py", *map(str, words)])
+    monkeypatch.setattr(precision, "share_threads", lambda threads: None)  # this process's pool has its size
+    monkeypatch.setattr(precision, "load", lambda bundle, threads: load(bundle))
+    precision.main()
+    document = json.loads((of_a_model / "out.json").read_text())
+    first, second = document["results"]
+    assert [first["precision"], second["precision"]] == ["fp32", "fp16"]
+    assert first["change"] == first["other_predictions"] == first["max_logit_difference"] == 0
+    assert first["flip_percent"] == [0]
+    assert 0 < second["max_logit_difference"] < 0.02
+    assert second["change"] == second["accuracy"] - first["accuracy"]
+    labels = [json.loads(line)["label"] for line in (of_a_model / "rows.jsonl").read_text().splitlines()]
+    with load(of_a_model / "fp32") as engine:
+        said = [
+            int(engine.run(input_ids=[json.loads(line)["input_ids"]])["logits"].argmax())
+            for line in (of_a_model / "rows.jsonl").read_text().splitlines()
+        ]
+    assert first["accuracy"] == pytest.approx(100 * np.mean(np.array(said) == labels))
+    (timing,) = second["timings"]
+    assert timing["speed_up"]["of_medians"] == pytest.approx(
+        np.median(first["timings"][0]["latency"]["samples_ms"]) / np.median(timing["latency"]["samples_ms"])
+    )
+    lines = (of_a_model / "out.md").read_text().splitlines()
+    assert lines[2].startswith("| fp32 | fp32 | ")
+    assert not any(str(of_a_model) in line for line in lines)
+
+
+def test_flips_are_counted_of_the_tokens_that_arrive(benchmark):
+    flip_percents = benchmark("precision").flip_percents
+    wanted = Answers([{}], [[np.array([0, 1, 2, 3])], [np.array([0, 3])]])
+    given = Answers([{}], [[np.array([0, 1, 2, 5])], [np.array([0])]])
+    assert flip_percents(given, wanted, [8]) == [25, 25]  # 3 and 5 of 8; 3 of 4
+
+
+def test_gpu_goes_its_whole_way_without_one(benchmark, tmp_path):
+    """A dry run: the tests that need a GPU are skipped, which counts as missing; engines are built; runtimes lack."""
+    gpu = benchmark("gpu")
+    assert gpu.main(["--out", str(tmp_path / "gpu"), "--dry-run", "--precisions", "int8"]) == 0
+    document = json.loads((tmp_path / "gpu.json").read_text())
+    assert document["dry_run"] is True
+    assert len(document["tests"]["tests"]) >= 4
+    missing = " ".join(document["missing"])
+    if find_gpu() is None:
+        assert {test["outcome"] for test in document["tests"]["tests"]} == {"skipped"}
+        assert "this ONNX Runtime has no CUDAExecutionProvider" in missing
+        assert "no arm 'trt': " in missing
+    (measured,) = document["results"]
+    export, build, bench = measured["steps"]
+    assert [step["exit_code"] for step in measured["steps"]] == [0, 0, 0]
+    assert "--int8-form tensorrt" in export["command"]
+    assert {engine["precision"] for engine in build["printed"]["engines"]} == {"int8"}
+    assert build["printed"]["grid"]["kept"] == [[7, 26], [3, 10]]  # of 16 and 64 tokens
+    workloads = bench["printed"]["workloads"]
+    assert [workload["batch_size"] for workload in workloads] == [1, 2, 1, 2]
+    text = (tmp_path / "gpu.md").read_text()
+    assert text.startswith("# A dry run")
+    assert text.count("| tiny, int8, batch ") == 4
+    assert "stage_2.onnx" in text
+
+
+def test_gpu_without_one_says_so(benchmark, tmp_path, monkeypatch, capsys):
+    gpu = benchmark("gpu")
+    monkeypatch.setattr(gpu, "find_gpu", lambda: None)
+    with pytest.raises(SystemExit):
+        gpu.main(["--out", str(tmp_path / "gpu")])
+    assert "--dry-run" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_gpu_leaves_no_skipped_or_failed_:
+    gpu = benchmark("gpu")
+    tests = {
+        "command": "pytest",
+        "tests": [
+            {"name": "a", "outcome": "passed", "why": ""},
+            {"name": "b", "outcome": "skipped", "why": "no CUDA"},
+            {"name": "c", "outcome": "failed", "why": "AssertionError"},
+        ],
+    }
+    here = {"cuda_device": "a GPU", "onnxruntime_providers": "CUDAExecutionProvider"}
+    assert gpu.missing_from([], tests, here) == ["test b skipped: no CUDA", "test c failed: AssertionError"]
+    assert "no test marked gpu was run" in gpu.missing_from([], tests | {"tests": []}, here)[0]
+    broken = gpu.Measured("m", "fp32", [gpu.Step("python -m trbert_deploy export m", 1, 0.1, None, "error: no")])
+    assert gpu.missing_from([broken], {"command": "", "tests": tests["tests"][:1]}, here) == [
+        "m, fp32: exit code 1 of python -m trbert_deploy export m: error: no",
+        "m, fp32: nothing was measured",
+    ]

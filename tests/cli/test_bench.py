@@ -16,7 +16,7 @@ def test_json_is_one_document_on_stdout(cli, folder):
     result = cli("bench", folder, *QUICK, "--json")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
-    assert report["schema_version"] == "1.1"
+    assert report["schema_version"] == "1.2"
     assert [workload["name"] for workload in report["workloads"]] == [
         "batch 1, length 12",
         "batch 3, length 12",

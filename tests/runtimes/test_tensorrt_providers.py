@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -9,6 +14,7 @@ from onnxruntime import InferenceSession
 
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.engine import Engine, load
+from trbert_deploy.environment import TF32_SWITCH
 from trbert_deploy.errors import DeviceError, MissingExtraError, TRBertError
 from trbert_deploy.runtimes import tensorrt_providers as module
 from trbert_deploy.runtimes.onnxrt import run_session, session_options
@@ -125,9 +131,27 @@ def test_an_onnx_runtime_without_tensorrt_names_the_extra(bundle):
 
 
 def test_rtx_without_its_plugin_names_the_extra(bundle, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "onnxruntime_ep_nv_tensorrt_rtx", None)
     with pytest.raises(MissingExtraError) as caught:
         load(bundle, provider="rtx")
     assert "trbert-deploy[ort-rtx]" in caught.value.hint
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("keep", [None, "0.25"], ids=["policy", "budget"])
+@pytest.mark.parametrize("provider", ["tensorrt", "rtx"])
+def test_on_a_gpu_golden_vectors_replay_from_a_new_cache_and_from_an_old_one(golden_bundle, tmp_path, provider, keep):
+    """In a process of its own: TF32 is switched off for a process before it first uses the GPU."""
+    bundle = golden_bundle("distilbert3-sequence-classification", keep)
+    command = [sys.executable, "-m", "trbert_deploy", "verify", bundle, "--provider", provider, "--engines", tmp_path]
+    for _ in range(2):
+        ran = subprocess.run(
+            [str(word) for word in command],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {TF32_SWITCH: "0"},
+            cwd=Path(__file__).parents[2],
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert any(path.is_file() for path in tmp_path.rglob("*"))

@@ -12,6 +12,9 @@
 
 namespace trbert::internal {
 
+// What one more group of rows costs on a GPU, in tokens: an estimate, as in Python.
+inline constexpr std::int64_t kOverheadTokens = 1024;
+
 using Buckets = std::vector<std::int64_t>;  // ascending
 
 // An axis of an input: its name in the graph, or its fixed size.

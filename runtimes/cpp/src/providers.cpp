@@ -13,9 +13,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kRowsAGroup = 32;        // at most
-constexpr std::int64_t kItems = 64;             // options, sentences or candidates of a row at most
-constexpr std::int64_t kOverheadTokens = 1024;  // what one more group costs; an estimate, as in Python
+constexpr std::int64_t kRowsAGroup = 32;  // at most
+constexpr std::int64_t kItems = 64;       // options, sentences or candidates of a row at most
 
 constexpr const char* kTensorRt = "TensorrtExecutionProvider";
 constexpr const char* kRtx = "NvTensorRTRTXExecutionProvider";

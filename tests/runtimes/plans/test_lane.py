@@ -1,4 +1,7 @@
-"""The runtime above TensorRT, with ONNX Runtime doing the engines' work: the same answers as the model's forward."""
+"""The runtime above TensorRT: the same answers as the model's forward.
+
+ONNX Runtime does the engines' work; where there is a GPU, TensorRT does it too.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trbert_deploy.bundle import open_bundle
 from trbert_deploy.request import Limits, check_request
 from trbert_deploy.runtimes.pipeline import FusedPipeline, StagePipeline
 from trbert_deploy.runtimes.plans import lane as lane_module
-from trbert_deploy.runtimes.plans.buckets import Grid
+from trbert_deploy.runtimes.plans.buckets import Grid, choose_profile
+from trbert_deploy.runtimes.plans.building import build_engines
 from trbert_deploy.runtimes.plans.lane import Lane
 from trbert_deploy.runtimes.plans.padding import pad
+from trbert_deploy.runtimes.plans.runtime import open_runtime
 from trbert_deploy.runtimes.plans.store import EngineError
 
 BUDGET = (0.4, 0.15)
@@ -42,6 +48,8 @@ def request_of(model, batch):
 
 
 class Setup:
+    tolerance = 2e-5
+
     def __init__(self, case, keep, engines, device, grid=GRID):
         self.model, self.keep, self.engines, self.device = case.model, keep, engines, device
         per_token = frozenset(output.name for output in case.model.task.outputs if output.per_token)
@@ -50,24 +58,100 @@ class Setup:
             self.lane, [list(engine.inputs) for engine in engines], keep, plan=self.lane.plan
         )
 
-    def answer(self, batch, want_kept=True):
-        return self.pipeline.answer(request_of(self.model, batch), want_kept=want_kept)
+    def answer(self, batch, want_kept=True, replay=None):
+        return self.pipeline.answer(request_of(self.model, batch), want_kept=want_kept, replay=replay)
+
+    def assert_recorded_in_buckets(self):
+        assert self.device.captured > 0
+        for engine in self.engines:
+            for shapes in engine.ran:
+                if "input_ids" in shapes:
+                    assert shapes["input_ids"][-1] in GRID.lengths
+                    assert shapes["input_ids"][0] in (1, 2, 3, 4)
+                else:
+                    assert shapes["rows"][0] in (1, 2, 3, 4)
+                    assert shapes["hidden_states"][0] == GRID.rows
+
+    def close(self):
+        self.lane.close()
+        assert self.device.blocks == {}
+        assert self.device.streams == {}
+
+
+class OnGpu:
+    """The same on a GPU, with engines that TensorRT built and runs."""
+
+    tolerance = 1e-4
+
+    def __init__(self, bundle, model, keep, folder):
+        self.model, self.keep = model, keep
+        build_engines(bundle, GRID, folder=folder)
+        self.runtime = open_runtime(bundle, folder=folder)
+
+    def answer(self, batch, want_kept=True, replay=None):
+        return self.runtime.answer(request_of(self.model, batch), want_kept=want_kept, replay=replay)
+
+    def assert_recorded_in_buckets(self):
+        ((lane, _),) = self.runtime._free
+        assert lane._calls
+        for (stage, shapes, _), call in lane._calls.items():
+            engine = lane._engines[stage]
+            assert (call._graph is not None) is engine.recorded  # TensorRT-RTX records by itself
+            axes = [axis for names in engine.inputs.values() for axis in names]
+            sizes = {axis: size for axis, size in zip(axes, sum(shapes, ()), strict=True) if isinstance(axis, str)}
+            assert sizes["batch"] in (1, 2, 3, 4)
+            assert stage > 0 or sizes["length"] in GRID.lengths
+            assert stage == 0 or sizes["batch_before"] == GRID.rows
+            assert call.context._context.active_optimization_profile == choose_profile(engine.profiles, sizes)
+
+    def close(self):
+        self.runtime.close()
+
+
+@pytest.fixture
+def in_memory(traced, host_engines, host_device):
+    def make(name, keep):
+        case = traced(name)
+        graphs = case.stages(bool(keep))
+        return Setup(case, keep, host_engines(graphs, GRID, case.model.task.restores, host_device), host_device)
+
+    return make
+
+
+@pytest.fixture
+def on_gpu(traced, golden_bundle, tmp_path):
+    def make(name, keep):
+        bundle = open_bundle(golden_bundle(name, ",".join(map(str, keep)) or None))
+        return OnGpu(bundle, traced(name).model, keep, tmp_path)
+
+    return make
 
 
 @pytest.fixture(params=CASES, ids=IDS)
-def setup(request, traced, host_engines, host_device):
-    name, keep = request.param
-    case = traced(name)
-    graphs = case.stages(bool(keep))
-    return Setup(case, keep, host_engines(graphs, GRID, case.model.task.restores, host_device), host_device)
+def host_setup(request, in_memory):
+    return in_memory(*request.param)
 
 
-def assert_answers(given_answer, wanted, wanted_kept):
+EVERYWHERE = [pytest.param(("in_memory", case), id=name) for case, name in zip(CASES, IDS, strict=True)]
+EVERYWHERE += [
+    pytest.param(("on_gpu", case), id=f"{name}-on a GPU", marks=pytest.mark.gpu)
+    for case, name in zip(CASES, IDS, strict=True)
+    if case[0] != "tokens"  # upstream has no such checkpoint to export
+]
+
+
+@pytest.fixture(params=EVERYWHERE)
+def setup(request):
+    where, case = request.param
+    return request.getfixturevalue(where)(*case)
+
+
+def assert_answers(given_answer, wanted, wanted_kept, tolerance=Setup.tolerance):
     assert [[row.tolist() for row in step] for step in given_answer.kept] == wanted_kept
     assert given_answer.outputs.keys() == wanted.keys()
     for name, array in wanted.items():
         assert given_answer.outputs[name].shape == array.shape
-        np.testing.assert_allclose(given_answer.outputs[name], array, rtol=0, atol=2e-5)
+        np.testing.assert_allclose(given_answer.outputs[name], array, rtol=0, atol=tolerance)
 
 
 def test_answers_as_forward_first_recorded_and_replayed(setup, random_rows, batch_of, answer, many_groups):
@@ -76,27 +160,18 @@ def test_answers_as_forward_first_recorded_and_replayed(setup, random_rows, batc
         wanted, wanted_kept = answer(setup.model, batch, setup.keep)
         for _ in range(3):
             given_answer = setup.answer(batch)
-            assert_answers(given_answer, wanted, wanted_kept)
+            assert_answers(given_answer, wanted, wanted_kept, setup.tolerance)
             assert all(sum(sizes) == len(lengths) for sizes in given_answer.group_sizes)
             assert all(size <= GRID.rows for sizes in given_answer.group_sizes for size in sizes)
-    assert setup.device.captured > 0
-    for engine in setup.engines:
-        for shapes in engine.ran:
-            if "input_ids" in shapes:
-                assert shapes["input_ids"][-1] in GRID.lengths
-                assert shapes["input_ids"][0] in (1, 2, 3, 4)
-            else:
-                assert shapes["rows"][0] in (1, 2, 3, 4)
-                assert shapes["hidden_states"][0] == GRID.rows
-    setup.lane.close()
-    assert setup.device.blocks == {}
-    assert setup.device.streams == {}
+    setup.assert_recorded_in_buckets()
+    setup.close()
 
 
 def test_the_buffers_of_earlier_requests_do_not_show(setup, random_rows, batch_of, answer):
     for seed, lengths in enumerate(([2], [60] * 4, [3, 1], [40, 7, 64], [64])):
         batch = batch_of(random_rows(setup.model, lengths, seed=seed))
-        assert_answers(setup.answer(batch), *answer(setup.model, batch, setup.keep))
+        assert_answers(setup.answer(batch), *answer(setup.model, batch, setup.keep), setup.tolerance)
+    setup.close()
 
 
 def test_kept_sets_from_outside_between_kept_sets_of_its_own(setup, random_rows, batch_of, answer):
@@ -106,17 +181,17 @@ def test_kept_sets_from_outside_between_kept_sets_of_its_own(setup, random_rows,
     assert own[1] != wanted_kept
     kept = [[np.array(row) for row in reduction] for reduction in wanted_kept]
     for _ in range(3):
-        request = request_of(setup.model, batch)
-        assert_answers(setup.answer(batch), *own)
-        assert_answers(setup.pipeline.answer(request, want_kept=True, replay=kept), wanted, wanted_kept)
+        assert_answers(setup.answer(batch), *own, setup.tolerance)
+        assert_answers(setup.answer(batch, replay=kept), wanted, wanted_kept, setup.tolerance)
+    setup.close()
 
 
-def test_nothing_comes_back_but_answers_and_in_policy_mode_counts(setup, random_rows, batch_of):
-    batch = batch_of(random_rows(setup.model, [30, 20]))
-    given_answer = setup.answer(batch, want_kept=False)
-    counts = 0 if setup.keep else 2  # in policy mode the kept counts of both reductions
-    assert len(setup.device.downloaded) == len(given_answer.outputs) + counts
-    assert max(setup.device.downloaded) < 30 * setup.model.config.backbone.hidden_size * 4
+def test_nothing_comes_back_but_answers_and_in_policy_mode_counts(host_setup, random_rows, batch_of):
+    batch = batch_of(random_rows(host_setup.model, [30, 20]))
+    given_answer = host_setup.answer(batch, want_kept=False)
+    counts = 0 if host_setup.keep else 2  # in policy mode the kept counts of both reductions
+    assert len(host_setup.device.downloaded) == len(given_answer.outputs) + counts
+    assert max(host_setup.device.downloaded) < 30 * host_setup.model.config.backbone.hidden_size * 4
 
 
 @pytest.mark.parametrize("name", ["bert-sequence-classification", "distilbert-question-answering"])

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from trbert_deploy.bundle import open_bundle
+from trbert_deploy.engine import load
 from trbert_deploy.runtimes.plans.buckets import Grid
 from trbert_deploy.runtimes.plans.builder import BuildError
 from trbert_deploy.runtimes.plans.building import build_engines
 from trbert_deploy.runtimes.plans.store import read_engine
+from trbert_deploy.verification import verify_engine
 
 CHECKPOINT = Path(__file__).parents[2] / "golden" / "distilbert3-sequence-classification"
 GRID = Grid(lengths=(32, 64), kept=((16, 32),), rows=4, items=1)
@@ -60,3 +62,14 @@ def test_int8_for_cpus_is_refused(exported, tmp_path):
         build_engines(bundle, GRID, flavor="rtx", folder=tmp_path)
     assert "--int8-form tensorrt" in caught.value.hint
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("keep", [None, "0.4"], ids=["policy", "budget"])
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_on_a_gpu_golden_vectors_replay_within_the_precisions_tolerance(exported, tmp_path, precision, keep):
+    bundle = exported(f"gpu-{precision}-{keep}", precision, keep)
+    grid = Grid(lengths=(32, 96), kept=((16, 96),), rows=4, items=1)
+    build_engines(bundle, grid, folder=tmp_path)
+    with load(bundle, runtime="trt", engines=tmp_path) as engine:
+        assert verify_engine(engine).complaints == []

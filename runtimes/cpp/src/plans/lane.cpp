@@ -12,9 +12,6 @@
 namespace trbert::internal {
 namespace {
 
-// What one more group costs on a GPU, in tokens: an estimate, as in Python.
-constexpr std::int64_t kOverheadTokens = 1024;
-
 std::size_t count_of(const Shape& shape) {
     return static_cast<std::size_t>(std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>()));
 }

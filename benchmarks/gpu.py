@@ -1,0 +1,394 @@
+"""Everything that needs a GPU, in one go: the tests marked `gpu`, the engines, the latency table. One results file.
+
+    python benchmarks/gpu.py --out gpu
+
+It writes gpu.json (raw samples, environment, commands, the tests' outcomes) and gpu.md. The models are the one that
+ships with the package and one of BERT-base's shape with random weights, budget 0.4 and 0.15; each in float32, float16
+and int8, at batch 1, 8 and 64 and lengths 128 and 512, on every runtime that is installed, against dense graphs under
+the same runtime and against PyTorch on the same GPU. Every step is a command of its own, so that one which crashes
+leaves the others' results, and can be run again by hand. The exit code is 0 where nothing was missing or failed: a test
+that was skipped counts as missing. ONNX Runtime's TensorRT providers take 32 rows at most here: they run a batch of 64
+in two halves.
+
+    python benchmarks/gpu.py --out gpu --dry-run
+
+goes the same way on the CPU with tiny models and shapes: it shows that the script works, and measures nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trbert_deploy.bench.stats import speed_up
+from trbert_deploy.bundle.folder import whole_file
+from trbert_deploy.environment import TF32_SWITCH, environment
+from trbert_deploy.runtimes.plans.gpu import find_gpu
+from trbert_deploy.selection import budget
+from trbert_deploy.tables import markdown_table
+
+ROOT = Path(__file__).parents[1]
+PRECISIONS = ("fp32", "fp16", "int8")
+KEEP = (0.4, 0.15)
+#: What is measured beside ONNX Runtime on the plan's device; see `bench --beside`.
+ARMS = ("ort-cuda", "ort-tensorrt", "ort-rtx", "trt")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured.
+
+    Attributes:
+        device: of the bundle's own arm and of PyTorch.
+        models: name, what to export and further options of `export`.
+        lengths: tokens of a row.
+        batch_sizes: rows of a batch.
+        iterations: rounds that count.
+        warmup: rounds before them.
+        limit: rows of the data that answers are compared on.
+        tests: where pytest looks for them.
+    """
+
+    device: str
+    models: list[tuple[str, str, list[str]]]
+    lengths: tuple[int, ...]
+    batch_sizes: tuple[int, ...]
+    iterations: int
+    warmup: int
+    limit: int
+    tests: list[str]
+
+
+@dataclass
+class Step:
+    """A command that was run.
+
+    Attributes:
+        command: as to be typed in the repository's root.
+        exit_code: 0 where it did well.
+        seconds: that it took.
+        printed: the JSON that it printed, if it did.
+        errors: the end of what it said where it did not do well.
+    """
+
+    command: str
+    exit_code: int
+    seconds: float
+    printed: dict[str, Any] | None
+    errors: str
+
+
+@dataclass
+class Measured:
+    """A model in a precision.
+
+    Attributes:
+        model: its name.
+        precision: of its graphs.
+        steps: the commands, in order.
+    """
+
+    model: str
+    precision: str
+    steps: list[Step] = field(default_factory=list)
+
+    def printed(self, verb: str) -> dict[str, Any] | None:
+        """What a verb printed, if it was run and did well."""
+        return next((step.printed for step in self.steps if f"trbert_deploy {verb}" in step.command), None)
+
+
+def run(words: Sequence[object], folder: Path, **variables: str) -> Step:
+    """Run Python in the repository's root.
+
+    Args:
+        words: what comes behind ``python -m``.
+        folder: that what is made lies in; the command is noted down as from there.
+        **variables: of the environment.
+    """
+    texts = [str(word) for word in words]
+    command = shlex.join(["python", "-m", *texts]).replace(f"{folder}/", "")
+    print("$", command, file=sys.stderr, flush=True)
+    start = time.monotonic()
+    typed = [sys.executable, "-m", *texts]
+    ran = subprocess.run(typed, capture_output=True, text=True, cwd=ROOT, env=os.environ | variables, check=False)
+    print(ran.stderr, file=sys.stderr, flush=True)
+    try:
+        printed = json.loads(ran.stdout)
+    except ValueError:  # not every command prints JSON
+        printed = None
+    said = "" if ran.returncode == 0 else (ran.stdout + ran.stderr)[-2000:]
+    return Step(command, ran.returncode, round(time.monotonic() - start, 1), printed, said)
+
+
+# -- the tests ----------------------------------------------------------------------------------------------------
+
+
+def run_tests(paths: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Run the tests marked `gpu`; a test that is skipped has not passed.
+
+    Args:
+        paths: where to look for them.
+        folder: for pytest's report.
+
+    Returns:
+        The command, and each test with its outcome: ``"passed"``, ``"failed"`` or ``"skipped"``, and why.
+    """
+    report = folder / "tests.xml"
+    step = run(["pytest", *paths, "-m", "gpu", "-q", f"--junitxml={report}"], folder)
+    tests = []
+    for case in ElementTree.parse(report).iter("testcase") if report.exists() else ():
+        outcome, why = "passed", ""
+        for child in case:
+            if child.tag in ("failure", "error", "skipped"):
+                outcome = "skipped" if child.tag == "skipped" else "failed"
+                why = child.get("message", "")
+        tests.append({"name": f"{case.get('classname')}.{case.get('name')}", "outcome": outcome, "why": why})
+    return {"command": step.command, "exit_code": step.exit_code, "tests": tests}
+
+
+# -- the models ---------------------------------------------------------------------------------------------------
+
+
+def random_model(folder: Path, **shape: int) -> list[str]:
+    """Save a random BERT and rows to calibrate int8 with.
+
+    Args:
+        folder: made; the checkpoint and ``rows.jsonl``.
+        **shape: changes to BERT-base's configuration.
+
+    Returns:
+        Options of `export`.
+    """
+    import torch
+
+    from trbert_deploy.model import TRBertConfig, TRBertForSequenceClassification
+
+    config = TRBertConfig(backbone={"model_type": "bert", **shape}, num_labels=2)
+    model = TRBertForSequenceClassification(config)
+    with torch.no_grad():  # as they are made, all logits are nearly the same, and any rounding moves a kept set
+        for selector in model.selectors:
+            for parameter in (selector.dense.weight, selector.score.weight):
+                parameter.normal_(std=0.3)
+    model.save_pretrained(folder)
+    rng = np.random.default_rng(2021)
+    backbone = config.backbone
+    rows = [
+        {"input_ids": rng.integers(0, backbone.vocab_size, length).tolist()}
+        for length in rng.integers(8, backbone.max_position_embeddings + 1, 80)
+    ]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return ["--keep", ",".join(map(str, KEEP)), "--calibration-data", str(folder / "rows.jsonl")]
+
+
+def full_plan(folder: Path) -> Plan:
+    """What is to be measured on a GPU."""
+    base = random_model(folder / "bert-base-random")
+    models = [
+        ("trbert-minilm-imdb", "trbert-minilm-imdb", []),
+        ("bert-base-random", str(folder / "bert-base-random"), base),
+    ]
+    return Plan("cuda", models, (128, 512), (1, 8, 64), iterations=50, warmup=10, limit=400, tests=["tests"])
+
+
+def dry_plan(folder: Path) -> Plan:
+    """The same way, with what a CPU does in no time."""
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_hidden_layers": 4}
+    options = random_model(folder / "tiny", vocab_size=120, max_position_embeddings=64, **shape)
+    models = [("tiny", str(folder / "tiny"), options)]
+    return Plan("cpu", models, (16, 64), (1, 2), iterations=2, warmup=1, limit=8, tests=["tests/runtimes"])
+
+
+def measure(plan: Plan, model: tuple[str, str, list[str]], precision: str, folder: Path) -> Measured:
+    """Export, build and bench one model in one precision."""
+    name, source, options = model
+    bundle = folder / f"{name}-{precision}"
+    if precision == "int8":
+        options = [*options, "--precision", "int8", "--int8-form", "tensorrt"]
+    else:
+        options = [word for word in options if "rows.jsonl" not in word and word != "--calibration-data"]
+        options += ["--precision", precision]
+    by_budget = "--keep" in options
+    found = Measured(name, precision)
+    lengths, largest = list(plan.lengths), max(plan.batch_sizes)
+    tokens = [lengths, *([int(budget(np.array([n]), r)[0]) for n in lengths] for r in KEEP)]
+    buckets = "/".join(",".join(map(str, one)) for one in tokens)
+    bench = ["bench", bundle, "--device", plan.device, "--beside", ",".join(ARMS), "--iterations", plan.iterations]
+    for verb in (
+        ["export", source, "--out", bundle, "--with-dense", "--force", *options],
+        ["build", bundle, "--max-batch", largest, "--json", *(["--buckets", buckets] if by_budget else [])],
+        [
+            *bench,
+            *("--warmup", plan.warmup, "--limit", plan.limit, "--json"),
+            *("--length", ",".join(map(str, plan.lengths))),
+            *("--batch-size", ",".join(map(str, plan.batch_sizes))),
+            *(["--replay-selection"] if precision != "fp32" else []),
+        ],
+    ):
+        # fp32 means fp32: ONNX Runtime's TensorRT providers have no other switch.
+        found.steps.append(run(["trbert_deploy", *verb], folder, **{TF32_SWITCH: "0"}))
+        if found.steps[-1].exit_code and verb[0] == "export":
+            break
+    return found
+
+
+# -- what came of it ------------------------------------------------------------------------------------------------
+
+
+def missing_from(measured: Sequence[Measured], tests: dict[str, Any], environment: dict[str, str]) -> list[str]:
+    """What was not there, did not run or failed; empty where everything was measured."""
+    found = []
+    if environment["cuda_device"] == "none":
+        found.append("there is no GPU: no NVIDIA driver, or none that it sees")
+    if "CUDAExecutionProvider" not in environment["onnxruntime_providers"]:
+        found.append("ONNX Runtime has no CUDAExecutionProvider: pip install 'trbert-deploy[gpu]' instead of [cpu]")
+    if not tests["tests"]:
+        found.append(f"no test marked gpu was run: {tests['command']}")
+    for test in tests["tests"]:
+        if test["outcome"] != "passed":
+            found.append(f"test {test['name']} {test['outcome']}: {test['why'].strip().partition(chr(10))[0]}")
+    for one in measured:
+        what = f"{one.model}, {one.precision}"
+        for step in one.steps:
+            if step.exit_code:
+                found.append(f"{what}: exit code {step.exit_code} of {step.command}: {step.errors.strip()[-300:]}")
+        report = one.printed("bench")
+        if report is None:
+            found.append(f"{what}: nothing was measured")
+            continue
+        if "torch" not in report["arms"]:
+            found.append(f"{what}: no PyTorch")
+        found += [f"{what}: {note}" for note in report["notes"] if note.startswith("no arm")]
+    return found
+
+
+def summary(one: Measured) -> list[list[str]]:
+    """A line for each workload and runtime: staged, dense under the same runtime, PyTorch, and what it costs."""
+    report = one.printed("bench")
+    if report is None:
+        return []
+    quality = report["quality"]
+    percent = (quality["accuracy"] or {"percent": {}})["percent"]
+    agreements = {next(iter(report["arms"])): quality["agreement"]} | quality["beside"]
+    rows = []
+    for workload in report["workloads"]:
+        times = {arm: latency["samples_ms"] for arm, latency in workload["latencies"].items()}
+        for arm in [arm for arm in times if arm.endswith(" staged")]:
+            own = times[arm]
+            against = [times.get(name) for name in (arm.replace(" staged", " dense"), "torch", "torch dense")]
+            agreement = agreements.get(arm)
+            flips = [f"{like['flip_percent']:.2f}" for like in agreement["reductions"]] if agreement else []
+            rows.append(
+                [
+                    f"{one.model}, {one.precision}, {workload['name']}",
+                    arm.removesuffix(" staged"),
+                    *(f"{value:.3f}" for value in np.percentile(own, [50, 99])),
+                    *("-" if base is None else f"{speed_up('', base, own).of_medians:.2f}" for base in against),
+                    f"{workload['flops']['exact_ratio']:.2f}",
+                    f"{percent[arm]:.2f}" if arm in percent else "-",
+                    f"{agreement['predictions_percent']:.2f}" if agreement else "-",
+                    ", ".join(flips) or "-",
+                ]
+            )
+    return rows
+
+
+def markdown(document: dict[str, Any], measured: Sequence[Measured]) -> str:
+    """The results for people."""
+    outcomes = [test["outcome"] for test in document["tests"]["tests"]]
+    counted = ", ".join(f"{outcomes.count(kind)} {kind}" for kind in ("passed", "failed", "skipped"))
+    parts = ["# Measured on a GPU"]
+    if document["dry_run"]:
+        parts = ["# A dry run: it shows that the script works; no number in it means anything"]
+    if document["missing"]:
+        parts += ["## Missing or failed", "\n".join(f"- {line}" for line in document["missing"])]
+    parts += ["## Tests marked gpu", f"{counted}: `{document['tests']['command']}`"]
+    headers = ["model, precision, workload", "runtime", "p50, ms", "p99, ms", "faster than its dense, x"]
+    headers += ["than PyTorch fp32, x", "than PyTorch fp32 dense, x", "FLOPs ratio, x", "accuracy, %"]
+    headers += ["same answers as PyTorch, %", "flips, %"]
+    rows = [row for one in measured for row in summary(one)]
+    reports = [one.printed("bench") for one in measured]
+    methods = [report["method"] for report in reports if report]
+    if rows:
+        parts += ["## Latency", markdown_table(headers, rows)]
+        parts.append(". ".join(f"{topic}: {text}" for topic, text in methods[0].items()) + ".")
+    engines = [
+        [
+            f"{one.model}, {one.precision}, {engine['graph']}",
+            f"{built['flavor']} {built['tensorrt']}",
+            f"{engine['profiles']}",
+            f"{engine['bytes'] / 2**20:.1f}",
+            f"{engine['seconds']:.1f}",
+        ]
+        for one in measured
+        if (built := one.printed("build"))
+        for engine in built["engines"]
+    ]
+    if engines:
+        parts += ["## Engines", markdown_table(["graph", "built by", "profiles", "MiB", "s"], engines)]
+    commands = [step.command for one in measured for step in one.steps]
+    parts += ["## Commands", "\n".join(f"    {command}" for command in commands)]
+    facts = document["environment"].items()
+    parts += ["## Environment", "\n".join(f"- {name}: {value}" for name, value in facts)]
+    return "\n\n".join(parts) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, run everything, write; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="name of the results, without .json and .md")
+    parser.add_argument("--dry-run", action="store_true", help="on the CPU, with tiny models and shapes")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    parser.add_argument("--work", type=Path, help="folder to keep bundles and engines in")
+    options = parser.parse_args(arguments)
+
+    out = options.out.resolve()
+    here = environment()
+    if find_gpu() is None and not options.dry_run:
+        parser.error("there is no GPU here, or no NVIDIA driver; --dry-run goes the same way on the CPU")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (options.work or Path(temporary)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        plan = (dry_plan if options.dry_run else full_plan)(folder)
+        tests = run_tests(plan.tests, folder)
+        measured = [
+            measure(plan, model, precision, folder) for model in plan.models for precision in options.precisions
+        ]
+    document = {
+        "schema_version": "1.0",
+        "benchmark": "gpu",
+        "dry_run": options.dry_run,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "environment": here,
+        "plan": dataclasses.asdict(plan),
+        "missing": missing_from(measured, tests, here),
+        "tests": tests,
+        "results": [dataclasses.asdict(one) for one in measured],
+    }
+    contents = {".json": json.dumps(document, indent=2) + "\n", ".md": markdown(document, measured)}
+    for suffix, content in contents.items():
+        with whole_file(out.with_name(out.name + suffix)) as partial:
+            partial.write_text(content, encoding="utf-8")
+    for line in document["missing"]:
+        print(f"missing: {line}", file=sys.stderr)
+    print(f"{out}.json and {out}.md", file=sys.stderr)
+    failed = any(step.exit_code for one in measured for step in one.steps)
+    return 1 if failed or (document["missing"] and not options.dry_run) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
