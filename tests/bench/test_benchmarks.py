@@ -136,7 +136,7 @@ def test_gpu_without_one_says_so(benchmark, tmp_path, monkeypatch, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_gpu_leaves_no_skipped_or_failed_:
+def test_gpu_leaves_no_skipped_or_failed_test_unsaid(benchmark):
     gpu = benchmark("gpu")
     tests = {
         "command": "pytest",
