@@ -1,7 +1,7 @@
 """The model that ships with the package, in fp16 and int8: accuracy on the package's own reviews beside float32's.
 
-Over 2,000 further reviews the differences were 0.00 and 0.05 points: benchmarks/results/precision.md. Here are fewer,
-of which one is a quarter of a point, so the bound on fp16 is that no answer changes.
+Over 2,000 further reviews it lost 0.00 and 0.05 points: benchmarks/results/precision.md. Here are fewer, of which one
+is a quarter of a point: fp16 lost nothing and int8 gained half a point, in four answers that are others.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from trbert_deploy.export.exporter import export_bundle
 
 REVIEWS = 400
 
-#: Percentage points that accuracy may change, and per cent of tokens that may be kept otherwise, by reduction.
-LIMITS = {"fp16": (0.1, 0.2), "int8": (0.5, 6.0)}
+#: Percentage points of accuracy that may be lost; per cent of the answers that may be right otherwise; and per cent of
+#: the tokens that reach a reduction that may be kept otherwise.
+LIMITS = {"fp16": (0.1, 0.0, 0.2), "int8": (0.5, 3.0, 6.0)}
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +47,9 @@ def test_accuracy_and_kept_sets_stay_those_of_float32(answered, precision):
     (right, kept), (wanted, wanted_kept) = found[precision], found["fp32"]
     assert len(right) == REVIEWS
     assert wanted.mean() > 0.9
-    points, flips = LIMITS[precision]
-    assert abs(100 * (right.mean() - wanted.mean())) <= points
+    points, others, flips = LIMITS[precision]
+    assert 100 * (wanted.mean() - right.mean()) <= points
+    assert 100 * np.mean(right != wanted) <= others
     reached = lengths.sum()
     for mine, theirs in zip(kept, wanted_kept, strict=True):
         flipped = sum(len(np.setxor1d(one, other)) for one, other in zip(mine, theirs, strict=True))
