@@ -64,13 +64,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("golden_name", GOLDEN_NAMES)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where several processes share the tests, a file's fixtures are made once, and so is the C++ build."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/cpp" if nodeid.startswith("tests/cpp/") else nodeid.partition("::")[0]
+
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import onnxruntime
 
-    for item in items:  # where several processes share the tests, a file's fixtures and the C++ build are made once
-        place = item.path.relative_to(Path(__file__).parent)
-        item.add_marker(pytest.mark.xdist_group("cpp" if place.parts[0] == "cpp" else str(place)))
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         for item in items:
             if item.get_closest_marker("gpu"):

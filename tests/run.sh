@@ -10,4 +10,4 @@ bash runtimes/cpp/scripts/debian_packages.sh --check
 bash examples/install.sh dev,cpu
 .venv/bin/ruff check
 .venv/bin/mypy
-.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup "$@"
+.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 "$@"
