@@ -372,14 +372,14 @@ def golden_bundle(tmp_path_factory: pytest.TempPathFactory, cli: Callable[..., A
     folder = tmp_path_factory.mktemp("bundles")
 
     @functools.cache
-    def export(name: str, keep: str | None = None) -> Path:
+    def export(name: str, keep: str | None) -> Path:
         out = folder / (f"{name}-{keep}" if keep else name)
         extra = ["--keep", keep] if keep else []
         result = cli("export", GOLDEN / name, "--out", out, "--with-dense", *extra)
         assert result.exit_code == 0, result.output
         return out
 
-    return export
+    return lambda name, keep=None: export(name, keep)  # the cache tells `(name)` from `(name, None)`
 
 
 @pytest.fixture(scope="session")
