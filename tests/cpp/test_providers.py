@@ -23,8 +23,13 @@ def tool(cpp, *words):
 @pytest.mark.parametrize(
     "name", ["distilbert3-sequence-classification", "bert-question-answering", "bert-multiple-choice", "bert-wikihop"]
 )
-def test_sessions_are_given_what_pythons_are_given(cpp, golden_bundle, name, provider):
+@pytest.mark.parametrize("tf32", [None, "0"])
+def test_sessions_are_given_what_pythons_are_given(cpp, golden_bundle, name, provider, tf32, monkeypatch):
     """Shapes and caches too: the two use each other's engines."""
+    if tf32 is None:
+        monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    else:
+        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", tf32)
     folder = golden_bundle(name)
     bundle = open_bundle(folder)
     graphs = bundle.manifest.stages

@@ -1,5 +1,7 @@
 #include "providers.hpp"
 
+#include <cstdlib>
+
 #include "errors.hpp"
 #include "grouping.hpp"
 #include "json.hpp"
@@ -228,11 +230,12 @@ std::size_t ProviderRunner::bucket(std::size_t stage, const Feeds& feeds) const 
                 "without a provider any shape is taken");
 }
 
-// Of this graph, profile, provider and ONNX Runtime alone.
+// Of this graph, profile, provider, ONNX Runtime and choice of TF32 alone.
 fs::path ProviderRunner::cache(std::size_t stage, std::size_t number) const {
     const std::string& graph = graphs_[stage].file;
+    const char* tf32 = std::getenv("NVIDIA_TF32_OVERRIDE");
     const std::string what = bundle_.files.at(graph).sha256 + "\n" + json_of(profiles_[stage][number]) + "\n" +
-                             OrtGetApiBase()->GetVersionString();
+                             OrtGetApiBase()->GetVersionString() + "\n" + (tf32 ? tf32 : "");
     const std::string name = fs::u8path(graph).stem().u8string() + "-" + sha256_of_bytes(what).substr(0, 16);
     return folder_ / ("ort-" + provider_) / fs::u8path(name);
 }
