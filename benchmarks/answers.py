@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import sys
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from trbert_deploy.bundle.folder import whole_file
 from trbert_deploy.model import TRBertPreTrainedModel
-from trbert_deploy.training.data import TokenizedExamples
+from trbert_deploy.training.data import Examples, TokenizedExamples, read_examples
 from trbert_deploy.training.evaluation import Evaluation, evaluate, shape_of
 
 TEACHER, POLICY = "dense teacher", "TR-BERT, policy"
@@ -142,6 +143,33 @@ def cut_line(
     """The teacher on rows cut to `length` tokens."""
     read = float(np.mean(cut.lengths / rows.lengths))
     return answer(answers, f"dense teacher, texts cut to {length} tokens", [teacher], cut, kept=[read])
+
+
+def budget_name(keep: Sequence[float]) -> str:
+    """The line's of a model under a budget; kept answers are found again by it."""
+    return f"TR-BERT, budget {listed(keep, 'g')}"
+
+
+def listed(numbers: Sequence[float], form: str) -> str:
+    """Numbers in a row."""
+    return ", ".join(format(number, form) for number in numbers)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the scripts that compare with a teacher take alike."""
+    parser.add_argument("--teacher", type=Path, required=True, help="folder of the dense checkpoint")
+    parser.add_argument("--data", type=Path, required=True, help="labelled rows: JSON lines, CSV or parquet")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--limit", type=int, help="so many rows at most, to try it out")
+    parser.add_argument("--answers", type=Path, help="folder to keep answers in: a run that is repeated goes on there")
+    parser.add_argument("--json", type=Path, help="file for the results with raw samples and environment")
+    parser.add_argument("--markdown", type=Path, help="file for the table")
+
+
+def read_labelled(file: Path, names: Sequence[str] | None, limit: int | None) -> Examples:
+    """The first rows of a labelled file, `limit` at most; see `trbert_deploy.training.data.read_examples`."""
+    examples = read_examples(file, names)
+    return examples.take(np.arange(len(examples))[:limit])
 
 
 def progress(line: str) -> None:

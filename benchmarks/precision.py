@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from trbert_deploy.bench.quality import Answers, answer_all, predictions
+from trbert_deploy.bench.quality import Answers, answer_all, flips_of, predictions
 from trbert_deploy.bench.stats import Latency, SpeedUp, latency, speed_up
 from trbert_deploy.bench.timing import interleave
 from trbert_deploy.bench.workload import Dataset, Workload, data_workload, read_dataset
@@ -86,8 +86,7 @@ def flip_percents(given: Answers, wanted: Answers, lengths: Sequence[int]) -> li
     """For each reduction the tokens that one keeps and the other drops, of those that reach it in `wanted`."""
     reached, found = sum(lengths), []
     for mine, theirs in zip(given.kept, wanted.kept, strict=True):
-        flips = sum(len(np.setxor1d(one, other)) for one, other in zip(mine, theirs, strict=True))
-        found.append(100 * flips / reached)
+        found.append(100 * sum(flips_of(mine, theirs)) / reached)
         reached = sum(len(positions) for positions in theirs)
     return found
 

@@ -19,7 +19,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from answers import POLICY, TEACHER, Answers, Line, answer, cut_line
+from answers import (
+    POLICY,
+    TEACHER,
+    Answers,
+    Line,
+    add_options,
+    answer,
+    budget_name,
+    cut_line,
+    listed,
+    read_labelled,
+)
 from matplotlib.figure import Figure
 from rivals import equal_cost_length
 from trained_model import BUDGETS
@@ -27,7 +38,7 @@ from trained_model import BUDGETS
 from trbert_deploy.checkpoint import Checkpoint, load_checkpoint, load_tokenizer
 from trbert_deploy.environment import environment
 from trbert_deploy.tables import markdown_table
-from trbert_deploy.training.data import Examples, TokenizedExamples, read_examples
+from trbert_deploy.training.data import Examples, TokenizedExamples
 
 
 @dataclass(frozen=True)
@@ -54,10 +65,9 @@ def measure(
     rows = TokenizedExamples(examples, tokenizer, first.model.config.backbone.max_position_embeddings)
     dense = answer(answers, TEACHER, [teacher.model], rows)
     policy = [(name, answer(answers, POLICY, [checkpoint.model], rows)) for name, checkpoint in models.items()]
-    budget = []
-    for keep in BUDGETS:
-        fractions = ", ".join(f"{fraction:g}" for fraction in keep)
-        budget.append((fractions, answer(answers, f"TR-BERT, budget {fractions}", [first.model], rows, keep)))
+    budget = [
+        (listed(keep, "g"), answer(answers, budget_name(keep), [first.model], rows, keep)) for keep in BUDGETS
+    ]
     cut = []
     shape = dense.evaluations[0].shape
     for length in sorted({equal_cost_length(shape, rows.lengths, line.flops) for _, line in policy}):
@@ -76,7 +86,7 @@ def table(dense: Line, series: list[Series]) -> list[list[str]]:
     lines.append([TEACHER, "", f"{np.mean(dense.accuracies):.2f}", "", "1.00", ""])
     for one in series:
         for name, line in sorted(one.points, key=lambda point: -point[1].flops):
-            kept = ", ".join(f"{100 * fraction:.1f}" for fraction in line.kept)
+            kept = listed([100 * fraction for fraction in line.kept], ".1f")
             ratio, accuracy = f"{dense.flops / line.flops:.2f}", f"{np.mean(line.accuracies):.2f}"
             lines.append([one.name, name, accuracy, str(line.minus(dense)), ratio, kept])
     return lines
@@ -99,23 +109,16 @@ def plot(dense: Line, series: list[Series], file: Path) -> None:
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--teacher", type=Path, required=True, help="folder of the dense checkpoint")
+    add_options(parser)
     parser.add_argument("--models", nargs="+", required=True, metavar="[NAME=]FOLDER", help="TR-BERT checkpoints")
-    parser.add_argument("--data", type=Path, required=True, help="labelled rows: JSON lines, CSV or parquet")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--limit", type=int, help="so many rows at most, to try it out")
-    parser.add_argument("--answers", type=Path, help="folder to keep answers in: a run that is repeated goes on there")
     parser.add_argument("--plot", type=Path, help="PNG for the picture")
-    parser.add_argument("--json", type=Path, help="file for the results and the environment")
-    parser.add_argument("--markdown", type=Path, help="file for the table")
     options = parser.parse_args()
 
     torch.set_num_threads(options.threads)
     named = [given.rpartition("=") for given in options.models]
     models = {name or folder: load_checkpoint(Path(folder)) for name, _, folder in named}
     first, *_ = models.values()
-    examples = read_examples(options.data, first.model.config.label_names)
-    examples = examples.take(np.arange(len(examples))[: options.limit])
+    examples = read_labelled(options.data, first.model.config.label_names, options.limit)
     dense, series = measure(load_checkpoint(options.teacher), models, examples, Answers(options.answers))
 
     header, *body = table(dense, series)

@@ -33,7 +33,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from answers import POLICY, TEACHER, Answers, Line, answer, cut_line
+from answers import (
+    POLICY,
+    TEACHER,
+    Answers,
+    Line,
+    add_options,
+    answer,
+    budget_name,
+    cut_line,
+    listed,
+    read_labelled,
+)
 from rivals import at_random, by_attention, equal_cost_length
 from wall_clock import SAMPLE, SEED, WARMUP, Timing, measure_wall_clock
 
@@ -44,7 +55,7 @@ from trbert_deploy.model import TRBertPreTrainedModel
 from trbert_deploy.runtimes.onnxrt import share_threads
 from trbert_deploy.selection import Selection
 from trbert_deploy.tables import markdown_table
-from trbert_deploy.training.data import TokenizedExamples, read_examples
+from trbert_deploy.training.data import TokenizedExamples
 
 BUDGETS = ((0.5, 0.25), (0.4, 0.15), (0.3, 0.1), (0.2, 0.07))
 _OWN = "policy's means"
@@ -60,9 +71,9 @@ def model_lines(
         The lines in this order, and the budgets by their lines' names; the last one is the policy's own.
     """
     lines = [answer(answers, TEACHER, [teacher], rows), answer(answers, POLICY, [model], rows)]
-    budgets: dict[str, Sequence[float]] = {f"TR-BERT, budget {_listed(keep, 'g')}": keep for keep in BUDGETS}
+    budgets: dict[str, Sequence[float]] = {budget_name(keep): keep for keep in BUDGETS}
     own = lines[-1].kept
-    budgets[f"TR-BERT, budget {_listed(own, '.3f')} ({_OWN})"] = own
+    budgets[f"TR-BERT, budget {listed(own, '.3f')} ({_OWN})"] = own
     return lines + [answer(answers, name, [model], rows, keep) for name, keep in budgets.items()], budgets
 
 
@@ -99,7 +110,7 @@ def table(lines: Sequence[Line], timings: Sequence[Timing]) -> list[list[str]]:
                 "" if line is teacher else str(line.minus(teacher)),
                 "" if line in (teacher, policy) else str(line.minus(policy)),
                 f"{teacher.flops / line.flops:.2f}",
-                _listed([100 * fraction for fraction in line.kept], ".1f"),
+                listed([100 * fraction for fraction in line.kept], ".1f"),
                 *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
             ]
         )
@@ -146,10 +157,6 @@ def _accuracy(accuracies: Sequence[float]) -> str:
     return mean if len(accuracies) == 1 else f"{mean} ({min(accuracies):.2f} to {max(accuracies):.2f})"
 
 
-def _listed(numbers: Sequence[float], form: str) -> str:
-    return ", ".join(format(number, form) for number in numbers)
-
-
 def load_models(teacher: Path, model: Path) -> tuple[Checkpoint, Checkpoint]:
     """Both checkpoints.
 
@@ -171,22 +178,15 @@ def load_models(teacher: Path, model: Path) -> tuple[Checkpoint, Checkpoint]:
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--teacher", type=Path, required=True, help="folder of the dense checkpoint")
+    add_options(parser)
     parser.add_argument("--model", type=Path, required=True, help="folder of the TR-BERT checkpoint")
-    parser.add_argument("--data", type=Path, required=True, help="labelled rows: JSON lines, CSV or parquet")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--limit", type=int, help="so many rows at most, to try it out")
-    parser.add_argument("--answers", type=Path, help="folder to keep answers in: a run that is repeated goes on there")
-    parser.add_argument("--json", type=Path, help="file for the results with raw samples and environment")
-    parser.add_argument("--markdown", type=Path, help="file for the table")
     options = parser.parse_args()
 
     share_threads(options.threads)  # before the export's own checks size the pool
     torch.set_num_threads(options.threads)
     teacher, model = load_models(options.teacher, options.model)
     config = model.model.config
-    examples = read_examples(options.data, config.label_names)
-    examples = examples.take(np.arange(len(examples))[: options.limit])
+    examples = read_labelled(options.data, config.label_names, options.limit)
     tokenize: Callable[[int], TokenizedExamples] = functools.partial(
         TokenizedExamples, examples, load_tokenizer(model.folder)
     )

@@ -57,7 +57,7 @@ def test_half_the_size_is_the_same_weights_rounded(toy_run, tmp_path):
     done = run("half_size", toy_run / "model", tmp_path / "small")
     assert done.returncode == 0, done.stderr
     old, new = (load_checkpoint(folder).model.state_dict() for folder in (toy_run / "model", tmp_path / "small"))
-    assert {name: tensor.half().float() for name, tensor in old.items()}.keys() == new.keys()
+    assert old.keys() == new.keys()
     for name, tensor in old.items():
         assert torch.equal(tensor.half().float(), new[name]), name
     sizes = [(folder / "model.safetensors").stat().st_size for folder in (toy_run / "model", tmp_path / "small")]

@@ -210,17 +210,20 @@ def _differences(task: Task, given: Answers, wanted: Answers) -> tuple[float, fl
     return 100 * float(np.mean(same)), furthest
 
 
+def flips_of(given: Sequence[npt.NDArray[np.int64]], wanted: Sequence[npt.NDArray[np.int64]]) -> list[int]:
+    """For each row the tokens that only one of the two keeps."""
+    return [len(np.setxor1d(mine, theirs)) for mine, theirs in zip(given, wanted, strict=True)]
+
+
 def _kept_agreement(
     given: Sequence[npt.NDArray[np.int64]],
     wanted: Sequence[npt.NDArray[np.int64]],
     margins: npt.NDArray[np.float32],
     reached: int,
 ) -> KeptAgreement:
-    jaccards, flips = [], []
-    for mine, theirs in zip(given, wanted, strict=True):
-        both, either = len(np.intersect1d(mine, theirs)), len(np.union1d(mine, theirs))
-        jaccards.append(both / either)
-        flips.append(either - both)
+    flips = flips_of(given, wanted)
+    either = [len(np.union1d(mine, theirs)) for mine, theirs in zip(given, wanted, strict=True)]
+    jaccards = [(union - flip) / union for union, flip in zip(either, flips, strict=True)]
     nearest = float(margins.min())
     return KeptAgreement(
         float(np.mean(jaccards)),

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <thread>
 
+#include "refusal.hpp"
 #include "trbert/trbert.hpp"
 
 namespace {
@@ -27,16 +28,6 @@ std::vector<std::string> items() {
     for (std::size_t size = 0; size < 24; ++size)
         texts.push_back(R"({"text": ")" + std::string(size * 5 % 37, 'a') + R"( film."})");
     return texts;
-}
-
-trbert::ErrorCode code_of(const trbert::Options& wrong) {
-    try {
-        trbert::Engine engine(bundle(), wrong);
-    } catch (const trbert::Error& failure) {
-        return failure.code();
-    }
-    FAIL("not refused");
-    return {};
 }
 
 }  // namespace
@@ -77,21 +68,21 @@ TEST_CASE("options that do not go together are refused, and the pool goes with t
         const trbert::Engine engine(bundle(), options(trbert::Mode::staged));
         trbert::Options other = options(trbert::Mode::staged);
         other.threads = 3;
-        CHECK(code_of(other) == trbert::ErrorCode::configuration);
+        CHECK(refusal_of(other) == trbert::ErrorCode::configuration);
         other.threads = 0;
         CHECK_NOTHROW(trbert::Engine(bundle(), other));  // the pool's size
         other.share_pool = false;
-        CHECK(code_of(other) == trbert::ErrorCode::configuration);
+        CHECK(refusal_of(other) == trbert::ErrorCode::configuration);
     }
     trbert::Options own = options(trbert::Mode::staged);
     own.share_pool = false;
     own.threads = 1;
     CHECK(trbert::Engine(bundle(), own).verify().passed());
     own.threads = -1;
-    CHECK(code_of(own) == trbert::ErrorCode::configuration);
+    CHECK(refusal_of(own) == trbert::ErrorCode::configuration);
     trbert::Options elsewhere = options(trbert::Mode::staged);
     elsewhere.device = "tpu";
-    CHECK(code_of(elsewhere) == trbert::ErrorCode::device);
+    CHECK(refusal_of(elsewhere) == trbert::ErrorCode::device);
     CHECK(trbert::Engine(bundle(), options(trbert::Mode::staged)).verify().passed());
 }
 

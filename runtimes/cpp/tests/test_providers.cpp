@@ -10,6 +10,7 @@
 #include "pipeline.hpp"
 #include "pool.hpp"
 #include "providers.hpp"
+#include "refusal.hpp"
 #include "sessions.hpp"
 
 using namespace trbert::internal;
@@ -54,16 +55,6 @@ struct ProviderBench {
     std::set<std::string> started, shapes;
     std::atomic<std::size_t> starts{0};
 };
-
-trbert::ErrorCode refusal_of(const trbert::Options& options) {
-    try {
-        trbert::Engine engine(std::getenv("TRBERT_TEST_BUNDLE"), options);
-    } catch (const trbert::Error& failure) {
-        return failure.code();
-    }
-    FAIL("not refused");
-    return {};
-}
 
 }  // namespace
 

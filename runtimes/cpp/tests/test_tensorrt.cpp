@@ -13,7 +13,7 @@ using namespace trbert::internal;
 namespace {
 
 // The error's code; none where there is no error.
-std::optional<trbert::ErrorCode> failure_of(const std::function<void()>& action) {
+std::optional<trbert::ErrorCode> code_of(const std::function<void()>& action) {
     try {
         action();
     } catch (const trbert::Error& failure) {
@@ -26,15 +26,15 @@ std::optional<trbert::ErrorCode> failure_of(const std::function<void()>& action)
 
 TEST_CASE("TensorRT refuses what is no plan, and says why") {
     CHECK(tensorrt_version().find('.') != std::string::npos);
-    CHECK(failure_of([] { load_engine({}, "rubbish"); }) == trbert::ErrorCode::bundle);
+    CHECK(code_of([] { load_engine({}, "rubbish"); }) == trbert::ErrorCode::bundle);
 }
 
 TEST_CASE("without a GPU there is an error, nothing else runs instead") {
-    const auto looked = failure_of([] { look_here(); });
+    const auto looked = code_of([] { look_here(); });
     if (!looked) return;  // there is one
     CHECK(looked == trbert::ErrorCode::device);
-    CHECK(failure_of([] { open_device(); }) == trbert::ErrorCode::device);
+    CHECK(code_of([] { open_device(); }) == trbert::ErrorCode::device);
     trbert::Options options;
     options.runtime = "trt";
-    CHECK(failure_of([&] { trbert::Engine(std::getenv("TRBERT_TEST_BUNDLE"), options); }) == trbert::ErrorCode::device);
+    CHECK(code_of([&] { trbert::Engine(std::getenv("TRBERT_TEST_BUNDLE"), options); }) == trbert::ErrorCode::device);
 }
