@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -72,7 +73,15 @@ def test_nothing_crashes(part: str, seconds: int, fuzzers, sanitized, text_bundl
     given = seeds(part, bundle)
     for number, seed in enumerate(given):
         (corpus / str(number)).write_bytes(seed)
-    limits = (f"-max_total_time={seconds}", "-timeout=60", f"-max_len={2 * max(map(len, given))}")
+    # libFuzzer reads ru_maxrss, and a new program inherits that of the process that started it.
+    inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10  # KiB to MiB
+    limits = (
+        f"-max_total_time={seconds}",
+        "-timeout=60",
+        f"-max_len={2 * max(map(len, given))}",
+        f"-rss_limit_mb={inherited + 2048}",
+        "-malloc_limit_mb=2048",
+    )
     done = subprocess.run(
         [fuzzers[part], corpus, *limits, f"-artifact_prefix={tmp_path}/", "-print_final_stats=1"],
         stdout=subprocess.PIPE,
