@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import trbert_deploy
 from trbert_deploy.bench import BenchOptions, render, run_bench
@@ -193,6 +194,20 @@ def test_another_kept_set_is_seen(bundle):
     assert first.mean_jaccard < 1
     assert second.flipped_tokens == 0
     assert quality.agreement.max_logit_difference == pytest.approx(0.5, abs=1e-4)
+
+
+def test_the_nearest_logit_is_sought_in_every_batch(bundle):
+    rows = random_dataset(bundle, list(range(5, 45)), seed=3)  # more than one batch
+    nearest = [np.inf, np.inf]
+    with open_arms(bundle, runtime="ort", mode="staged", device="cpu", threads=None) as arms:
+        quality, _ = measure_quality(arms, rows, no_progress)
+        for row in range(len(rows)):
+            inputs = {name: torch.from_numpy(array) for name, array in rows.batch(np.array([row])).items()}
+            with torch.inference_mode():
+                decisions = arms.reference.model(**inputs).decisions
+            for reduction, decision in enumerate(decisions):
+                nearest[reduction] = min(nearest[reduction], *decision.logits[decision.free].abs().tolist())
+    assert [one.nearest_margin for one in quality.agreement.reductions] == pytest.approx(nearest, rel=1e-3, abs=1e-6)
 
 
 def test_answers_come_back_in_the_order_of_the_rows(bundle):

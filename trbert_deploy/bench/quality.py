@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,10 @@ from trbert_deploy.engine import Engine
 from trbert_deploy.flops import ModelShape, RowTokens, exact_flops, upstream_flops
 from trbert_deploy.selection import Kept
 from trbert_deploy.tasks import SEQUENCE_CLASSIFICATION, Task
+
+if TYPE_CHECKING:
+    from trbert_deploy.model import TRBertOutput
+    from trbert_deploy.runtimes.reference import ReferenceRuntime
 
 _BATCH = 32
 
@@ -88,13 +94,14 @@ def measure_quality(
     if reference and reference not in names:
         names.append(reference)
     answers = {}
-    for name in names:
-        phase = f"answers of {name} to {len(dataset)} rows"
-        answers[name] = answer_all(
-            arms.engines[name],
-            dataset,
-            lambda done, phase=phase: progress(phase, done / len(dataset)),  # type: ignore[misc]
-        )
+    with _noting_margins(arms.reference) as margins:
+        for name in names:
+            phase = f"answers of {name} to {len(dataset)} rows"
+            answers[name] = answer_all(
+                arms.engines[name],
+                dataset,
+                lambda done, phase=phase: progress(phase, done / len(dataset)),  # type: ignore[misc]
+            )
     engine = arms.engines[arms.subject]
     task, shape = engine.manifest.task_facts, ModelShape.of(engine.manifest)
     accuracy, notes = _accuracy(arms, task, dataset, answers)
@@ -104,11 +111,10 @@ def measure_quality(
     elif reference == arms.subject:
         notes.append("no agreement with the reference: the bundle ran on the reference itself")
     compared = [name for name in (arms.subject, *arms.beside) if name != reference]
-    if reference is not None and compared:
-        progress("margins of the selection", 0.0)
-        margins = selection_margins_of(arms, dataset)
+    if reference is not None:
+        nearest = [min(batches) for batches in zip(*margins, strict=True)]
         for name in compared:
-            agreement = _agreement(task, answers[name], answers[reference], margins, dataset.lengths)
+            agreement = _agreement(task, answers[name], answers[reference], nearest, dataset.lengths)
             if replay:
                 progress(f"answers of {name} with the reference's kept sets", 0.0)
                 replayed = answer_all(arms.engines[name], dataset, replay=answers[reference].kept)
@@ -174,9 +180,7 @@ def _accuracy(
         notes.append(f"accuracy counts the {len(labelled)} of {len(dataset)} rows that have a label")
     percent = {
         name: 100
-        * float(
-            np.mean([predictions(task, given.outputs[row])[0] == dataset.labels[row] for row in labelled])
-        )
+        * float(np.mean([predictions(task, given.outputs[row])[0] == dataset.labels[row] for row in labelled]))
         for name, given in answers.items()
     }
     baseline = arms.accuracy_baseline
@@ -188,14 +192,14 @@ def _agreement(
     task: Task,
     given: Answers,
     wanted: Answers,
-    margins: Sequence[npt.NDArray[np.float32]],
+    nearest: Sequence[float],
     lengths: npt.NDArray[np.int64],
 ) -> Agreement:
     same, furthest = _differences(task, given, wanted)
     before = [lengths.tolist(), *([len(kept) for kept in reduction] for reduction in wanted.kept)]
     reductions = [
         _kept_agreement(mine, theirs, margin, sum(reached))
-        for mine, theirs, margin, reached in zip(given.kept, wanted.kept, margins, before, strict=False)
+        for mine, theirs, margin, reached in zip(given.kept, wanted.kept, nearest, before, strict=False)
     ]
     return Agreement(len(given.outputs), same, furthest, reductions)
 
@@ -218,13 +222,12 @@ def flips_of(given: Sequence[npt.NDArray[np.int64]], wanted: Sequence[npt.NDArra
 def _kept_agreement(
     given: Sequence[npt.NDArray[np.int64]],
     wanted: Sequence[npt.NDArray[np.int64]],
-    margins: npt.NDArray[np.float32],
+    nearest: float,
     reached: int,
 ) -> KeptAgreement:
     flips = flips_of(given, wanted)
     either = [len(np.union1d(mine, theirs)) for mine, theirs in zip(given, wanted, strict=True)]
     jaccards = [(union - flip) / union for union, flip in zip(either, flips, strict=True)]
-    nearest = float(margins.min())
     return KeptAgreement(
         float(np.mean(jaccards)),
         sum(flips),
@@ -234,18 +237,23 @@ def _kept_agreement(
     )
 
 
-def selection_margins_of(arms: Arms, dataset: Dataset) -> list[npt.NDArray[np.float32]]:
-    """For each reduction the margin of every row in the reference; see `trbert_deploy.model.margin`."""
-    from trbert_deploy.model.margin import selection_margins
-    from trbert_deploy.request import check_request
+@contextmanager
+def _noting_margins(reference: ReferenceRuntime | None) -> Iterator[list[list[float]]]:
+    """While inside, for every batch that the reference answers and each reduction the smallest margin of a row.
 
-    assert arms.reference is not None
-    manifest = arms.engines[arms.subject].manifest
-    order = np.argsort(dataset.lengths, kind="stable")
-    found: list[list[npt.NDArray[np.float32]]] = []
-    for start in range(0, len(order), _BATCH):
-        inputs = dataset.batch(order[start : start + _BATCH])
-        request = check_request(manifest.task_facts, manifest.limit_facts, inputs)
-        output = arms.reference.forward(request)
-        found.append([margin.cpu().numpy() for margin in selection_margins(output)])
-    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+    See `trbert_deploy.model.margin`.
+    """
+    found: list[list[float]] = []
+    if reference is None:
+        yield found
+        return
+    from trbert_deploy.model.margin import selection_margins
+
+    def note(model: object, inputs: object, output: TRBertOutput) -> None:
+        found.append([float(margin.min()) for margin in selection_margins(output)])
+
+    hook = reference.model.register_forward_hook(note)
+    try:
+        yield found
+    finally:
+        hook.remove()
