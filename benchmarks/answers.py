@@ -95,9 +95,7 @@ class Answers:
             return Evaluation(arrays["logits"], arrays["kept"], rows.labels, rows.lengths, shape_of(model))
 
 
-def _fingerprint(
-    name: str, model: TRBertPreTrainedModel, rows: TokenizedExamples, keep: Sequence[float]
-) -> str:
+def _fingerprint(name: str, model: TRBertPreTrainedModel, rows: TokenizedExamples, keep: Sequence[float]) -> str:
     """Of everything that the answers depend on."""
     digest = hashlib.sha256(json.dumps([name, list(keep), len(rows), model.config.reduction_layers]).encode())
     for tensor in model.state_dict().values():

@@ -39,9 +39,7 @@ def layers() -> onnx.ModelProto:
             weights.append(numpy_helper.from_array(weight, f"weight {name}"))
             nodes.append(helper.make_node("Gemm", [tensor, f"weight {name}"], [name], transB=1))
             tensor = name
-    ends = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", HIDDEN]) for name in ("tokens", tensor)
-    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", HIDDEN]) for name in ("tokens", tensor)]
     graph = helper.make_graph(nodes, "layers", ends[:1], ends[1:], weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 

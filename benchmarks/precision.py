@@ -195,9 +195,11 @@ def markdown(document: dict[str, Any], results: Sequence[Result]) -> str:
         for timing in one.timings:
             row.append(f"{timing.latency.p50_ms:.2f}")
             ratio = timing.speed_up
-            row += ["-", "-"] if ratio is None else [
-                f"{ratio.of_medians:.2f}", f"{ratio.of_rounds_low:.2f}-{ratio.of_rounds_high:.2f}"
-            ]
+            row += (
+                ["-", "-"]
+                if ratio is None
+                else [f"{ratio.of_medians:.2f}", f"{ratio.of_rounds_low:.2f}-{ratio.of_rounds_high:.2f}"]
+            )
         rows.append(row)
     config = document["config"]
     method = (

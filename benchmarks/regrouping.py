@@ -58,8 +58,7 @@ def measure(
     workload = data_workload(dataset, batch_size, iterations, seed=2021)
     manifest = bundle.manifest
     requests = [
-        check_request(manifest.task_facts, manifest.limit_facts, dataset.batch(rows))
-        for rows in workload.batches
+        check_request(manifest.task_facts, manifest.limit_facts, dataset.batch(rows)) for rows in workload.batches
     ]
     arms = {
         name: StagedRuntime(bundle, threads=threads, regroup=regroup)
@@ -99,9 +98,7 @@ def measure(
 
 def main() -> None:
     """Parse, measure, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--iterations", type=int, default=24)

@@ -36,9 +36,7 @@ def attention_received(layer: nn.Module, states: Tensor, mask: Tensor) -> Tensor
         query, key, heads = attention.query, attention.key, attention.num_attention_heads
     else:
         query, key, heads = attention.q_lin, attention.k_lin, attention.n_heads
-    asked, offered = (
-        projection(states).unflatten(-1, (heads, -1)).transpose(1, 2) for projection in (query, key)
-    )
+    asked, offered = (projection(states).unflatten(-1, (heads, -1)).transpose(1, 2) for projection in (query, key))
     scores = asked @ offered.transpose(2, 3) * asked.shape[-1] ** -0.5
     probabilities = scores.masked_fill(~mask[:, None, None, :], -torch.inf).softmax(-1)
     received: Tensor = (probabilities * mask[:, None, :, None]).sum((1, 2))

@@ -81,9 +81,7 @@ def flops_ratio(bundle: Bundle, length: int) -> float:
     return exact_flops(shape, row.dense) / exact_flops(shape, row)
 
 
-def measure(
-    bundle: Bundle, lengths: list[int], threads: int | None, iterations: int, warmup: int
-) -> list[Result]:
+def measure(bundle: Bundle, lengths: list[int], threads: int | None, iterations: int, warmup: int) -> list[Result]:
     """Time staged and dense, interleaved, on one random row of each length."""
     results = []
     with (
@@ -98,8 +96,7 @@ def measure(
                 warmup=warmup,
             )
             medians = {
-                name: latency(values, iterations, length * iterations).p50_ms
-                for name, values in samples.items()
+                name: latency(values, iterations, length * iterations).p50_ms for name, values in samples.items()
             }
             wall_clock = speed_up("dense", samples["dense"], samples["staged"]).of_medians
             flops = flops_ratio(bundle, length)
@@ -121,9 +118,7 @@ def measure(
 
 def main() -> None:
     """Parse, measure, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--lengths", type=int, nargs="+", default=[128, 512])
     parser.add_argument("--iterations", type=int, default=50)

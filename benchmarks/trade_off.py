@@ -65,9 +65,7 @@ def measure(
     rows = TokenizedExamples(examples, tokenizer, first.model.config.backbone.max_position_embeddings)
     dense = answer(answers, TEACHER, [teacher.model], rows)
     policy = [(name, answer(answers, POLICY, [checkpoint.model], rows)) for name, checkpoint in models.items()]
-    budget = [
-        (listed(keep, "g"), answer(answers, budget_name(keep), [first.model], rows, keep)) for keep in BUDGETS
-    ]
+    budget = [(listed(keep, "g"), answer(answers, budget_name(keep), [first.model], rows, keep)) for keep in BUDGETS]
     cut = []
     shape = dense.evaluations[0].shape
     for length in sorted({equal_cost_length(shape, rows.lengths, line.flops) for _, line in policy}):

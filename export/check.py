@@ -186,9 +186,7 @@ _REPORT = "nothing was written; please report it with the model's config.json an
 class _Compared:
     """A stage runner that runs every stage on both sides, on the same inputs, and goes on with the reference's."""
 
-    def __init__(
-        self, bundle: Bundle, reference: ReferenceRuntime, result: CheckResult
-    ) -> None:
+    def __init__(self, bundle: Bundle, reference: ReferenceRuntime, result: CheckResult) -> None:
         self.sessions = SessionRunner(bundle, bundle.manifest.stages, "cpu", None, pool_is_shared())
         self._bundle = bundle
         self._model = reference.model
@@ -241,9 +239,7 @@ def _check_masks(
             )
 
 
-def _check_stages(
-    bundle: Bundle, reference: ReferenceRuntime, requests: list[Request], result: CheckResult
-) -> None:
+def _check_stages(bundle: Bundle, reference: ReferenceRuntime, requests: list[Request], result: CheckResult) -> None:
     """Each stage alone, on what the reference hands it, so that a difference has a stage's name."""
     runner = _Compared(bundle, reference, result)
     manifest = bundle.manifest

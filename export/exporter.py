@@ -84,9 +84,7 @@ def export_bundle(
     model = checkpoint.model
     selection = model.config.selection if keep is None else Selection.of(keep, model.num_stages - 1)
     if with_dense and model.num_stages == 1:
-        raise TRBertError(
-            "the checkpoint has no selectors: its bundle is dense already", "leave --with-dense out"
-        )
+        raise TRBertError("the checkpoint has no selectors: its bundle is dense already", "leave --with-dense out")
     tokenizer = load_tokenizer(checkpoint.folder)
     int8 = int8 or Int8Options()
     if precision == "int8":

@@ -20,17 +20,13 @@ def make_golden(reference: ReferenceRuntime, limits: Limits, tolerance: Toleranc
     """Single rows of several lengths, and all of them together in one batch."""
     rng = np.random.default_rng(_SEED)
     task = reference.model.task
-    lengths = sorted(
-        {min(int(rng.integers(low, high + 1)), limits.max_length) for low, high in _LENGTHS} | {1}
-    )
+    lengths = sorted({min(int(rng.integers(low, high + 1)), limits.max_length) for low, high in _LENGTHS} | {1})
     rows = []
     for length in lengths:
         tried = [random_batch(task, limits, [length], rng) for _ in range(_CANDIDATES if length > 1 else 1)]
         rows.append(max(tried, key=lambda inputs: _margin(reference, check_request(task, limits, inputs))))
     width = max(lengths)
-    together = {
-        name: np.concatenate([_widened(row[name], name, width) for row in reversed(rows)]) for name in rows[0]
-    }
+    together = {name: np.concatenate([_widened(row[name], name, width) for row in reversed(rows)]) for name in rows[0]}
     batches = [_answered(reference, limits, inputs) for inputs in (*rows, together)]
     return Golden(tolerance=tolerance.outputs, max_flips=tolerance.flips, batches=batches)
 
@@ -47,9 +43,7 @@ def _widened(array: np.ndarray, name: str, width: int) -> np.ndarray:
     return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)])
 
 
-def _answered(
-    reference: ReferenceRuntime, limits: Limits, inputs: dict[str, np.ndarray]
-) -> GoldenBatch:
+def _answered(reference: ReferenceRuntime, limits: Limits, inputs: dict[str, np.ndarray]) -> GoldenBatch:
     answer = reference.answer(check_request(reference.model.task, limits, inputs), want_kept=True)
     assert answer.kept is not None
     return GoldenBatch(

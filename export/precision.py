@@ -91,8 +91,8 @@ def make_int8(bundle: Bundle, options: Int8Options, progress: Callable[[str], No
         lambda one: progress(f"int8: layer {one.layer} alone changes outputs by {one.mean_difference:.2g} on average"),
     )
     write_sensitivity(layers, name, len(others), bundle.path(_SENSITIVITY_FILE))
-    fp32_layers = sorted(one.layer for one in layers[:options.fp32_layers])
-    quantized = [one.layer for one in layers[options.fp32_layers:]]
+    fp32_layers = sorted(one.layer for one in layers[: options.fp32_layers])
+    quantized = [one.layer for one in layers[options.fp32_layers :]]
     rewrite_graphs(bundle, lambda file, graph: to_int8(graph, ranges[file], options.form, quantized))
     progress(f"int8: {len(quantized)} of {manifest.model.num_layers} layers quantized")
     facts = QuantizationFacts(

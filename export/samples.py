@@ -46,7 +46,7 @@ def random_batch(
             [[[0, middle], [middle, length - 1], [-1, -1]] for middle, length in zip(middles, lengths, strict=True)]
         )
     if "candidate_positions" in task.inputs:
-        inputs["candidate_positions"] = np.array(
-            [[0, length // 2, length - 1, -1] for length in lengths]
-        ).reshape(batch, 4)
+        inputs["candidate_positions"] = np.array([[0, length // 2, length - 1, -1] for length in lengths]).reshape(
+            batch, 4
+        )
     return {name: array.astype(np.int64) for name, array in inputs.items()}

@@ -89,9 +89,7 @@ class _Stage(nn.Module):
         return tuple(result[name.removeprefix(NEXT)] for name in self.spec.outputs)
 
 
-def _trace(
-    model: TRBertPreTrainedModel, index: int, spec: GraphSpec, by_budget: bool
-) -> onnx.ModelProto:
+def _trace(model: TRBertPreTrainedModel, index: int, spec: GraphSpec, by_budget: bool) -> onnx.ModelProto:
     sizes = _EXAMPLE_SIZES | {"hidden": model.config.backbone.hidden_size, "2": 2}
     if index > 0:
         sizes["length"] = 10
@@ -100,9 +98,7 @@ def _trace(
         _example(name, tuple(sizes[dim] for dim in shape), sizes)
         for name, shape in zip(spec.inputs, shapes, strict=True)
     )
-    dynamic = tuple(
-        {axis: Dim.DYNAMIC for axis, dim in enumerate(shape) if dim not in _STATIC} for shape in shapes
-    )
+    dynamic = tuple({axis: Dim.DYNAMIC for axis, dim in enumerate(shape) if dim not in _STATIC} for shape in shapes)
     with _quiet():
         program = torch.onnx.export(
             _Stage(model, index, spec, by_budget).eval(),

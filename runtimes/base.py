@@ -75,9 +75,7 @@ class Collector:
         self._width = request.width
         self._outputs: dict[str, npt.NDArray[np.float32]] = {}
         empty = np.empty(0, dtype=np.int64)
-        self.kept: Kept | None = (
-            [[empty] * self._size for _ in range(num_reductions)] if want_kept else None
-        )
+        self.kept: Kept | None = [[empty] * self._size for _ in range(num_reductions)] if want_kept else None
 
     def add(self, rows: npt.NDArray[np.int64], outputs: dict[str, Array]) -> None:
         """Take the outputs of these rows."""

@@ -208,9 +208,7 @@ def dense_runtime(
     """
     dense = bundle.manifest.dense
     if dense is None:
-        raise BundleError(
-            f"the bundle {bundle.folder} has no dense graph", "export it again with --with-dense"
-        )
+        raise BundleError(f"the bundle {bundle.folder} has no dense graph", "export it again with --with-dense")
     return StagedRuntime(bundle, device=device, threads=threads, share_pool=share_pool, graphs=[dense])
 
 

@@ -22,9 +22,7 @@ from trbert_deploy.selection import Kept
 class ReferenceRuntime:
     """A ``TRBertFor...`` model, eager, float32, the whole batch at once."""
 
-    def __init__(
-        self, model: TRBertPreTrainedModel, *, device: str = "cpu", threads: int | None = None
-    ) -> None:
+    def __init__(self, model: TRBertPreTrainedModel, *, device: str = "cpu", threads: int | None = None) -> None:
         if device not in ("cpu", "cuda"):
             raise DeviceError(f"unknown device {device!r}", "one of: cpu, cuda")
         if device == "cuda" and not torch.cuda.is_available():
@@ -45,9 +43,7 @@ class ReferenceRuntime:
         """
         folder = bundle.manifest.reference
         if folder is None:
-            raise BundleError(
-                f"the bundle {bundle.folder} was exported with --no-reference", "export it again without"
-            )
+            raise BundleError(f"the bundle {bundle.folder} was exported with --no-reference", "export it again without")
         model = load_checkpoint(bundle.path(folder)).model
         return cls(model.without_reduction() if dense else model, device=device, threads=threads)
 

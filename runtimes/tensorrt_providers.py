@@ -302,9 +302,7 @@ def _rtx_devices() -> list[Any]:
     return devices
 
 
-def _session(
-    path: Path, provider: str, settings: Mapping[str, str], options: SessionOptions
-) -> InferenceSession:
+def _session(path: Path, provider: str, settings: Mapping[str, str], options: SessionOptions) -> InferenceSession:
     try:
         if provider == "rtx":
             options.add_provider_for_devices(_rtx_devices()[:1], dict(settings))

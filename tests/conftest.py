@@ -96,9 +96,7 @@ def _golden(name: str) -> GoldenCase:
         steps = upstream.pop("kept_indices_by_score")
         fraction = upstream.pop("kept_fraction", None)
         chained: list[list[int]] = []
-        for (
-            step
-        ) in steps:  # positions in the step's own input, which is ordered as the step before gathered it
+        for step in steps:  # positions in the step's own input, which is ordered as the step before gathered it
             chained.append([chained[-1][position] for position in step] if chained else step)
         rows.append(
             GoldenRow(
@@ -204,15 +202,12 @@ def _batch_of(rows: Sequence[Mapping[str, np.ndarray]], width: int | None = None
         parts = [row[name] for row in rows]
         if name in TOKEN_INPUTS:
             parts = [
-                np.pad(part, [(0, 0)] * (part.ndim - 1) + [(0, (width or widest) - part.shape[-1])])
-                for part in parts
+                np.pad(part, [(0, 0)] * (part.ndim - 1) + [(0, (width or widest) - part.shape[-1])]) for part in parts
             ]
         elif parts[0].ndim > 1:  # sentences and candidates: absent ones are -1
             most = max(part.shape[1] for part in parts)
             parts = [
-                np.pad(
-                    part, [(0, 0), (0, most - part.shape[1])] + [(0, 0)] * (part.ndim - 2), constant_values=-1
-                )
+                np.pad(part, [(0, 0), (0, most - part.shape[1])] + [(0, 0)] * (part.ndim - 2), constant_values=-1)
                 for part in parts
             ]
         batch[name] = np.concatenate(parts)
@@ -225,9 +220,7 @@ def batch_of() -> Callable[..., Arrays]:
     return _batch_of
 
 
-def _answer(
-    model: Any, inputs: Mapping[str, np.ndarray], keep: Sequence[float] | None = None
-) -> tuple[Arrays, list]:
+def _answer(model: Any, inputs: Mapping[str, np.ndarray], keep: Sequence[float] | None = None) -> tuple[Arrays, list]:
     import torch
 
     from trbert_deploy.selection import kept_positions
@@ -236,8 +229,7 @@ def _answer(
         output = model(**{name: torch.from_numpy(array) for name, array in inputs.items()}, keep=keep)
     masks = [mask.numpy() for mask in output.keep_masks]
     chains = [
-        kept_positions([mask[row] for mask in masks], model.task.restores)
-        for row in range(len(inputs["input_ids"]))
+        kept_positions([mask[row] for mask in masks], model.task.restores) for row in range(len(inputs["input_ids"]))
     ]
     kept = [[chain[step].tolist() for chain in chains] for step in range(len(masks))]
     return {name: value.numpy() for name, value in output.outputs.items()}, kept
@@ -337,9 +329,7 @@ def session_of() -> Callable[[Any], Any]:
         options = onnxruntime.SessionOptions()
         options.use_per_session_threads = False
         options.log_severity_level = 3
-        return onnxruntime.InferenceSession(
-            graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
     return start
 

@@ -9,5 +9,6 @@ cd "$(dirname "$0")/.."
 bash runtimes/cpp/scripts/debian_packages.sh --check
 bash examples/install.sh dev,cpu
 .venv/bin/ruff check
+.venv/bin/ruff format --check
 .venv/bin/mypy
 .venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 "$@"

@@ -24,9 +24,7 @@ def test_reviews_are_balanced_and_from_the_right_part(path, part, per_label):
 
 
 def test_no_review_is_in_both_files_or_twice():
-    texts = [
-        review["text"] for path in (calibration_file(), evaluation_file()) for review in read_json_lines(path)
-    ]
+    texts = [review["text"] for path in (calibration_file(), evaluation_file()) for review in read_json_lines(path)]
     assert len(set(texts)) == len(texts) == 700
 
 
@@ -41,9 +39,7 @@ def test_readme_snippet_draws_balanced_and_repeatably(tmp_path, monkeypatch):
     readme = (calibration_file().parent / "README.md").read_text(encoding="utf-8")
     snippet = readme.partition("```python\n")[2].partition("```")[0]
     monkeypatch.chdir(tmp_path)
-    lines = [
-        review for path in (calibration_file(), evaluation_file()) for review in path.open(encoding="utf-8")
-    ]
+    lines = [review for path in (calibration_file(), evaluation_file()) for review in path.open(encoding="utf-8")]
     drawn = []
     for seed in (1, 2):  # the order of the source's lines must not matter
         random.Random(seed).shuffle(lines)

@@ -208,9 +208,9 @@ def test_multiple_choice_token_ids_take_either_spelling_of_the_question_end():
 
 
 def test_a_row_without_sentences_or_candidates():
-    assert item_of("hotpot", {"input_ids": [2, 3], "sentence_spans": []}).arrays[
-        "sentence_spans"
-    ].tolist() == [[-1, -1]]
+    assert item_of("hotpot", {"input_ids": [2, 3], "sentence_spans": []}).arrays["sentence_spans"].tolist() == [
+        [-1, -1]
+    ]
     assert item_of("wikihop", {"input_ids": [2, 3], "candidate_positions": []}).arrays[
         "candidate_positions"
     ].tolist() == [-1]

@@ -37,9 +37,7 @@ def test_what_is_absent_reads_not_installed(monkeypatch):
 
 
 @pytest.mark.parametrize("package", ["torch", "onnxruntime"])
-@pytest.mark.parametrize(
-    "error", [ImportError("no"), OSError("libcudart.so.13: cannot open"), RuntimeError("broken")]
-)
+@pytest.mark.parametrize("error", [ImportError("no"), OSError("libcudart.so.13: cannot open"), RuntimeError("broken")])
 def test_a_broken_installation_does_not_stop_it(monkeypatch, package, error):
     class Broken:
         def find_spec(self, name, path=None, target=None):

@@ -86,9 +86,7 @@ def test_data_files_on_disk_are_packaged():
     for package, globs in patterns.items():
         folder = ROOT / package.removeprefix("trbert_deploy.").replace(".", "/")
         folder = (
-            folder
-            if package == "trbert_deploy" or folder.parts[-1] in MAPPED
-            else ROOT / package.replace(".", "/")
+            folder if package == "trbert_deploy" or folder.parts[-1] in MAPPED else ROOT / package.replace(".", "/")
         )
         for pattern in globs:
             packaged |= set(folder.glob(pattern))
@@ -116,9 +114,7 @@ def test_imports_are_absolute_and_through_the_package():
                 assert node.level == 0, f"{name}:{node.lineno} imports relatively"
                 assert (node.module or "").partition(".")[0] not in MAPPED, f"{name}:{node.lineno}"
             elif isinstance(node, ast.Import):
-                assert all(alias.name.partition(".")[0] not in MAPPED for alias in node.names), (
-                    f"{name}:{node.lineno}"
-                )
+                assert all(alias.name.partition(".")[0] not in MAPPED for alias in node.names), f"{name}:{node.lineno}"
 
 
 def test_a_runtime_imports_no_other():

@@ -289,18 +289,14 @@ def test_items_before_a_broken_one_are_answered(make_engine, monkeypatch, wrong)
 
     answers = predict(engine, source(), batch_size=4)
     assert [next(answers)["id"] for _ in range(6)] == list(range(6))
-    with pytest.raises(
-        InputError, match="line 7 is broken" if wrong == "source" else "item 6 has the keys body"
-    ):
+    with pytest.raises(InputError, match="line 7 is broken" if wrong == "source" else "item 6 has the keys body"):
         next(answers)
 
 
 def test_batches_hold_rows_of_similar_lengths(make_engine, monkeypatch):
     engine = make_engine("sequence-classification")
     shapes, run = [], engine.run
-    monkeypatch.setattr(
-        engine, "run", lambda **inputs: shapes.append(inputs["input_ids"].shape) or run(**inputs)
-    )
+    monkeypatch.setattr(engine, "run", lambda **inputs: shapes.append(inputs["input_ids"].shape) or run(**inputs))
     texts = ["a b c d e f g h", "a"] * 4
     engine.predict(texts, batch_size=4)
     assert shapes == [(4, 3), (4, 10)]
@@ -317,10 +313,7 @@ def test_several_threads_get_their_own_answers(make_engine):
     engine = make_engine("sequence-classification")
     wanted = {n: engine.predict(REVIEWS[n : n + 5]) for n in range(0, 20, 5)}
     got = {}
-    threads = [
-        threading.Thread(target=lambda n=n: got.update({n: engine.predict(REVIEWS[n : n + 5])}))
-        for n in wanted
-    ]
+    threads = [threading.Thread(target=lambda n=n: got.update({n: engine.predict(REVIEWS[n : n + 5])})) for n in wanted]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -366,9 +359,7 @@ def test_labels_without_names_are_their_indices():
 
 
 def test_large_logits_do_not_overflow():
-    answer = decode(
-        TASKS["sequence-classification"], [], row_of(), {"logits": np.array([1e4, -1e4], np.float32)}
-    )
+    answer = decode(TASKS["sequence-classification"], [], row_of(), {"logits": np.array([1e4, -1e4], np.float32)})
     assert answer["scores"] == {"0": 1.0, "1": 0.0}
 
 
@@ -402,7 +393,5 @@ def test_wikihop_without_candidates_and_with_absent_ones():
 
 
 def test_tokens_of_ids_are_named_by_position():
-    answer = decode(
-        TASKS["token-classification"], [], row_of(2), {"logits": np.array([[0.0, 9], [9, 0], [9, 9]])}
-    )
+    answer = decode(TASKS["token-classification"], [], row_of(2), {"logits": np.array([[0.0, 9], [9, 0], [9, 9]])})
     assert [(token["position"], token["label"]) for token in answer["tokens"]] == [(0, "1"), (1, "0")]

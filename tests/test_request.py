@@ -51,9 +51,7 @@ def test_every_integer_type_is_taken(dtype):
 
 
 def test_columns_of_padding_only_are_cut_and_the_width_remembered():
-    request = check(
-        input_ids=[[1, 2, 3, 0, 0], [4, 0, 0, 0, 0]], attention_mask=[[1, 1, 1, 0, 0], [1, 0, 0, 0, 0]]
-    )
+    request = check(input_ids=[[1, 2, 3, 0, 0], [4, 0, 0, 0, 0]], attention_mask=[[1, 1, 1, 0, 0], [1, 0, 0, 0, 0]])
     assert request.width == 5
     assert request.lengths.tolist() == [3, 1]
     assert request.arrays["input_ids"].tolist() == [[1, 2, 3], [4, 0, 0]]
@@ -196,9 +194,7 @@ def test_multiple_choice_rows_are_as_long_as_their_longest_option():
 
 @pytest.mark.parametrize("ends", [[0, 2], [2, 5], [-1, 2]])
 def test_question_ends_out_of_range(ends):
-    with pytest.raises(
-        InputError, match=r"question_ends of row \d must be 1 to the row's length; the row has 4"
-    ):
+    with pytest.raises(InputError, match=r"question_ends of row \d must be 1 to the row's length; the row has 4"):
         choice(question_ends=ends)
 
 

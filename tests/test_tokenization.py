@@ -95,14 +95,9 @@ def test_longest_first(first, second, room, kept):
 
 
 def test_questions_and_contexts_with_offsets(make, reference):
-    items = [
-        (f"What is {a[:20]}?", b[:n])
-        for a, b, n in zip(REVIEWS, REVIEWS[1:], [30, 400, 9999] * 9, strict=False)
-    ]
+    items = [(f"What is {a[:20]}?", b[:n]) for a, b, n in zip(REVIEWS, REVIEWS[1:], [30, 400, 9999] * 9, strict=False)]
     for (question, context), row in zip(items, make("question-answering").encode(items), strict=True):
-        wanted = reference(
-            question, context, truncation="only_second", max_length=64, return_offsets_mapping=True
-        )
+        wanted = reference(question, context, truncation="only_second", max_length=64, return_offsets_mapping=True)
         assert row.arrays["input_ids"].tolist() == wanted["input_ids"]
         sequences = wanted.sequence_ids(0)
         assert row.offsets == [

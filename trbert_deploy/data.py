@@ -83,13 +83,9 @@ def _parse(raw: bytes, source: str) -> dict[str, Any]:
     except UnicodeEncodeError as error:
         raise InputError(f"{source} holds half of a surrogate pair", "repair the text") from error
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{source} is not valid UTF-8 (byte {error.start + 1})", "save the file as UTF-8"
-        ) from error
+        raise InputError(f"{source} is not valid UTF-8 (byte {error.start + 1})", "save the file as UTF-8") from error
     except json.JSONDecodeError as error:
-        raise InputError(
-            f"{source} is not valid JSON: {error.msg} (column {error.colno})", f"write {_FORM}"
-        ) from error
+        raise InputError(f"{source} is not valid JSON: {error.msg} (column {error.colno})", f"write {_FORM}") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, endless nesting
         raise InputError(f"{source} is not JSON that can be read: {error}", f"write {_FORM}") from error
     if not isinstance(value, dict):

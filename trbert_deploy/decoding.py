@@ -30,9 +30,7 @@ def decode(task: Task, labels: Sequence[str], row: Row, outputs: Mapping[str, Fl
         row: what was asked.
         outputs: the task's outputs for this row, without the batch's axis; over tokens as wide as the batch.
     """
-    cut = {
-        name: array[: row.length] if task.output(name).per_token else array for name, array in outputs.items()
-    }
+    cut = {name: array[: row.length] if task.output(name).per_token else array for name, array in outputs.items()}
     return _DECODERS[task.name](labels, row, cut)
 
 
@@ -72,9 +70,7 @@ def _hotpot(labels: Sequence[str], row: Row, outputs: Mapping[str, FloatArray]) 
     else:
         answer = {"answer": kind}
     spans, logits = row.arrays["sentence_spans"], outputs["sent_logits"]
-    supporting = [
-        index for index, span in enumerate(spans) if span[0] >= 0 and logits[index, 1] > logits[index, 0]
-    ]
+    supporting = [index for index, span in enumerate(spans) if span[0] >= 0 and logits[index, 1] > logits[index, 0]]
     return {"type": kind, **answer, "supporting_sentences": supporting}
 
 
@@ -115,9 +111,7 @@ _DECODERS: dict[str, Callable[[Sequence[str], Row, Mapping[str, FloatArray]], An
 }
 
 
-def best_span(
-    start_logits: FloatArray, end_logits: FloatArray, answerable: npt.NDArray[np.bool_]
-) -> tuple[int, int]:
+def best_span(start_logits: FloatArray, end_logits: FloatArray, answerable: npt.NDArray[np.bool_]) -> tuple[int, int]:
     """The span with the highest sum of start and end logit.
 
     Args:

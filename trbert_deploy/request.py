@@ -77,9 +77,7 @@ def check_request(task: Task, limits: Limits, given: Mapping[str, object]) -> Re
     present = {name: value for name, value in given.items() if value is not None}
     allowed = {*_ROW_INPUTS, *task.inputs}
     if unknown := sorted(present.keys() - allowed):
-        raise InputError(
-            f"task {task.name} takes no {', '.join(unknown)}", f"it takes: {', '.join(sorted(allowed))}"
-        )
+        raise InputError(f"task {task.name} takes no {', '.join(unknown)}", f"it takes: {', '.join(sorted(allowed))}")
     if missing := [name for name in ("input_ids", *task.inputs) if name not in present]:
         raise InputError(f"task {task.name} needs {', '.join(missing)}")
     arrays = {name: _integers(name, value) for name, value in present.items()}
@@ -94,9 +92,7 @@ def check_request(task: Task, limits: Limits, given: Mapping[str, object]) -> Re
         arrays.setdefault("token_type_ids", np.zeros_like(ids))
     for name in _ROW_INPUTS:
         if name in arrays and arrays[name].shape != ids.shape:
-            raise InputError(
-                f"{name} is of shape {list(arrays[name].shape)}, but input_ids of {list(ids.shape)}"
-            )
+            raise InputError(f"{name} is of shape {list(arrays[name].shape)}, but input_ids of {list(ids.shape)}")
     if not limits.token_types:
         arrays.pop("token_type_ids", None)  # DistilBERT: accepted, as from a BERT tokenizer, and not used
     mask = arrays["attention_mask"]

@@ -92,9 +92,7 @@ def budget_counts(
     return counts if question_ends is None else np.maximum(counts, 1 + lengths - question_ends)
 
 
-def keep_mask(
-    kept: npt.NDArray[np.int64], before: npt.NDArray[np.int64] | None, width: int
-) -> npt.NDArray[np.int64]:
+def keep_mask(kept: npt.NDArray[np.int64], before: npt.NDArray[np.int64] | None, width: int) -> npt.NDArray[np.int64]:
     """One row's keep mask from its kept positions: the reverse of a step of `kept_positions`.
 
     Args:

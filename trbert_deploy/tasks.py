@@ -50,9 +50,7 @@ class Task:
 
 
 SEQUENCE_CLASSIFICATION = Task("sequence-classification", (Output("logits"),))
-MULTIPLE_CHOICE = Task(
-    "multiple-choice", (Output("logits"),), inputs=("question_ends",), multiple_choice=True
-)
+MULTIPLE_CHOICE = Task("multiple-choice", (Output("logits"),), inputs=("question_ends",), multiple_choice=True)
 _SPAN = (
     Output("start_logits", per_token=True, padding=NO_LOGIT),
     Output("end_logits", per_token=True, padding=NO_LOGIT),

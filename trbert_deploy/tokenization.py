@@ -115,9 +115,7 @@ class BundleTokenizer:
             raise failure
         return rows
 
-    def encode_until_failure(
-        self, items: Iterable[object], first: int = 0
-    ) -> tuple[list[Row], InputError | None]:
+    def encode_until_failure(self, items: Iterable[object], first: int = 0) -> tuple[list[Row], InputError | None]:
         """Tokenize items up to the first that cannot be.
 
         Args:

@@ -52,9 +52,7 @@ class Profile(BaseModel):
     def fits(self, sizes: Mapping[str, int]) -> bool:
         """Whether all sizes lie in their ranges; axes that the profile does not have are not looked at."""
         return all(
-            self.axes[name][0] <= size <= self.axes[name][2]
-            for name, size in sizes.items()
-            if name in self.axes
+            self.axes[name][0] <= size <= self.axes[name][2] for name, size in sizes.items() if name in self.axes
         )
 
 

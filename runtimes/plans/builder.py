@@ -184,9 +184,7 @@ def _configure(config: Any, trt: Any, flavor: Flavor, settings: BuildSettings) -
 
 
 def _axes(tensor: Any) -> list[str | int]:
-    return [
-        tensor.get_dimension_name(axis) if size == -1 else int(size) for axis, size in enumerate(tensor.shape)
-    ]
+    return [tensor.get_dimension_name(axis) if size == -1 else int(size) for axis, size in enumerate(tensor.shape)]
 
 
 def _add_profile(builder: Any, config: Any, inputs: dict[str, list[str | int]], profile: Profile) -> None:

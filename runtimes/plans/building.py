@@ -240,9 +240,7 @@ def _make(
         else:
             os.utime(path)  # asked for last: of several sets of engines the runtime takes this one
             say(f"{graph}: in the cache ({path.name})")
-    return BuiltEngine(
-        graph, path.name, key.precision, len(key.profiles), header.plan_bytes, header.seconds, reused
-    )
+    return BuiltEngine(graph, path.name, key.precision, len(key.profiles), header.plan_bytes, header.seconds, reused)
 
 
 def _reuse(path: Path, say: Say) -> EngineHeader | None:

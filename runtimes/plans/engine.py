@@ -62,9 +62,7 @@ class PlanEngine:
         """See `StageEngine.dtype`."""
         return self._dtypes[name]
 
-    def context(
-        self, profile: int, shapes: Mapping[str, tuple[int, ...]], scratch: int, stream: int
-    ) -> PlanContext:
+    def context(self, profile: int, shapes: Mapping[str, tuple[int, ...]], scratch: int, stream: int) -> PlanContext:
         """See `StageEngine.context`.
 
         Raises:

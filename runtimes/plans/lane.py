@@ -182,9 +182,7 @@ class Lane:
         per_token: names of outputs whose second axis is a row's tokens.
     """
 
-    def __init__(
-        self, device: Device, engines: Sequence[StageEngine], grid: Grid, per_token: frozenset[str]
-    ) -> None:
+    def __init__(self, device: Device, engines: Sequence[StageEngine], grid: Grid, per_token: frozenset[str]) -> None:
         self._device = device
         self._engines = engines
         self._grid = grid

@@ -54,9 +54,7 @@ class PlanRuntime:
         self._grid = grid
         self._bundle = bundle
         self._mode = mode
-        self._per_token = frozenset(
-            output.name for output in bundle.manifest.task_facts.outputs if output.per_token
-        )
+        self._per_token = frozenset(output.name for output in bundle.manifest.task_facts.outputs if output.per_token)
         self._free: list[tuple[Lane, Pipeline]] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -170,4 +168,3 @@ def select_engines(store: EngineStore, bundle: Bundle, graphs: Sequence[str], he
     why = reasons.get(missing) or reasons.get("") or f"{store.folder} holds none"
     fused = " --fused" if graphs == [bundle.manifest.fused.file] else ""
     raise EngineError(f"there is no TensorRT engine of {missing} that runs here ({why})", f"{command}{fused}")
-

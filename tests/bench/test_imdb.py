@@ -101,8 +101,7 @@ def test_refuses_another_archive(prepare, tmp_path, monkeypatch):
 
 def test_published_ids(prepare):
     ids = {
-        split: lzma.decompress((FOLDER / f"{split}.ids.xz").read_bytes()).decode().split()
-        for split in prepare.SHA256
+        split: lzma.decompress((FOLDER / f"{split}.ids.xz").read_bytes()).decode().split() for split in prepare.SHA256
     }
     assert {split: len(set(names)) for split, names in ids.items()} == {"train": 25_000, "validation": 12_500}
     assert {name.split("/")[0] for name in ids["train"]} == {"train"}

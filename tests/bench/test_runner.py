@@ -50,9 +50,7 @@ def labelled(bundle, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(bundle, labelled):
-    return run_bench(
-        bundle, dataclasses.replace(QUICK, data=labelled, min_speedup=0.0001, max_accuracy_drop=100)
-    )
+    return run_bench(bundle, dataclasses.replace(QUICK, data=labelled, min_speedup=0.0001, max_accuracy_drop=100))
 
 
 def test_all_arms_are_timed_and_compared(report):
@@ -100,9 +98,7 @@ def test_flops_are_those_of_the_kept_counts(report, bundle, labelled):
     flops = report.quality.flops
     assert flops.kept_fractions == pytest.approx(np.mean(fractions, axis=0))
     for ratio, of in ((flops.exact_ratio, exact_flops), (flops.upstream_ratio, upstream_flops)):
-        assert ratio == pytest.approx(
-            sum(of(shape, row.dense) for row in rows) / sum(of(shape, row) for row in rows)
-        )
+        assert ratio == pytest.approx(sum(of(shape, row.dense) for row in rows) / sum(of(shape, row) for row in rows))
 
 
 def test_the_report_is_json_and_says_its_method(report):
@@ -122,9 +118,7 @@ def test_speed_and_accuracy_stand_in_the_same_row(report):
     dense = dict(zip(headers, sheet.rows[1], strict=True))
     assert dense["arm"] == "ort dense"
     assert float(dense["bundle is faster, x"]) > 0
-    assert float(dense["bundle's change, points"]) == pytest.approx(
-        -report.quality.accuracy.drop_points, abs=0.01
-    )
+    assert float(dense["bundle's change, points"]) == pytest.approx(-report.quality.accuracy.drop_points, abs=0.01)
 
 
 def test_markdown_is_tables_with_method_and_environment(report):
@@ -137,9 +131,7 @@ def test_markdown_is_tables_with_method_and_environment(report):
 
 
 def test_without_dense_and_reference_the_arms_are_left_out_with_a_note(bundle, labelled):
-    bare = dataclasses.replace(
-        bundle, manifest=bundle.manifest.model_copy(update={"dense": None, "reference": None})
-    )
+    bare = dataclasses.replace(bundle, manifest=bundle.manifest.model_copy(update={"dense": None, "reference": None}))
     found = run_bench(bare, dataclasses.replace(QUICK, data=labelled))
     assert list(found.arms) == ["ort staged"]
     assert found.quality.agreement is None

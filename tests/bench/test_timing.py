@@ -20,9 +20,7 @@ def test_every_arm_takes_every_place_equally_often(arms):
 def test_no_arm_always_follows_the_same_other_one():
     names = ["a", "b", "c"]
     before_b = {
-        order[order.index("b") - 1]
-        for number in range(6)
-        if (order := order_of_round(names, number))[0] != "b"
+        order[order.index("b") - 1] for number in range(6) if (order := order_of_round(names, number))[0] != "b"
     }
     assert before_b == {"a", "c"}
 
@@ -63,9 +61,7 @@ def test_garbage_is_not_collected_while_timing_and_is_again_afterwards():
 
 
 def test_rest_lasts_until_the_process_is_idle(monkeypatch):
-    clock = iter(
-        [0, 8_000_000, 0, 8_000_000, 0, 10, 0, 10]
-    )  # two looks find 8 ms burnt, then two next to nothing
+    clock = iter([0, 8_000_000, 0, 8_000_000, 0, 10, 0, 10])  # two looks find 8 ms burnt, then two next to nothing
     monkeypatch.setattr(timing.time, "process_time_ns", lambda: next(clock))
     monkeypatch.setattr(timing.time, "sleep", lambda seconds: None)
     assert rest_until_idle() == pytest.approx(0.04)

@@ -156,9 +156,7 @@ def test_answers_are_kept_for_a_run_that_is_repeated(answering, toy_run, tokeniz
     with torch.no_grad():
         other.selectors[1].score.bias += 1
     for given in (("other", model, rows, []), ("name", model, rows, [0.5, 0.2]), ("name", model, shorter, [])):
-        assert np.array_equal(
-            answers.evaluate(*given).logits, evaluate(given[1], given[2], keep=given[3]).logits
-        )
+        assert np.array_equal(answers.evaluate(*given).logits, evaluate(given[1], given[2], keep=given[3]).logits)
     assert np.array_equal(answers.evaluate("name", other, rows, []).kept, evaluate(other, rows, keep=[]).kept)
     assert len(calls) == 5
 

@@ -88,9 +88,7 @@ def test_every_upstream_weight_arrives(golden, golden_name):
 
 
 def test_labels_are_carried_over(folder, tmp_path):
-    edit_config(
-        folder, id2label={"0": "bad", "1": "so so", "2": "good"}, label2id={"bad": 0, "so so": 1, "good": 2}
-    )
+    edit_config(folder, id2label={"0": "bad", "1": "so so", "2": "good"}, label2id={"bad": 0, "so so": 1, "good": 2})
     model = load_checkpoint(folder).model
     assert model.config.id2label == {0: "bad", 1: "so so", 2: "good"}
     model.save_pretrained(tmp_path / "out")
@@ -138,9 +136,7 @@ def test_sharded_safetensors(tmp_path):
     ids = torch.tensor([[1, 2, 3, 4]])
     with torch.inference_mode():
         wanted = theirs(ids).logits
-        torch.testing.assert_close(
-            load_checkpoint(tmp_path).model(ids).outputs["logits"], wanted, rtol=0, atol=1e-6
-        )
+        torch.testing.assert_close(load_checkpoint(tmp_path).model(ids).outputs["logits"], wanted, rtol=0, atol=1e-6)
     shards[1].unlink()
     with pytest.raises(CheckpointError, match="is missing, but the checkpoint's index names it") as caught:
         load_checkpoint(tmp_path)
@@ -177,9 +173,7 @@ def test_gamma_and_beta_of_the_oldest_checkpoints(folder, answer, golden):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_float_types_become_float32(folder, dtype):
     raw = torch.load(folder / "pytorch_model.bin", weights_only=True)
-    converted = {
-        key: tensor.to(dtype) if tensor.is_floating_point() else tensor for key, tensor in raw.items()
-    }
+    converted = {key: tensor.to(dtype) if tensor.is_floating_point() else tensor for key, tensor in raw.items()}
     torch.save(converted, folder / "pytorch_model.bin")
     model = load_checkpoint(folder).model
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
@@ -205,9 +199,7 @@ def test_missing_extra_and_misshapen_keys_are_all_named(folder):
     with pytest.raises(CheckpointError, match="do not fit the model") as caught:
         load_checkpoint(folder)
     message = caught.value.message
-    missing, extra, misshapen = (
-        message.index(word) for word in ("missing:", "unexpected:", "of another shape:")
-    )
+    missing, extra, misshapen = (message.index(word) for word in ("missing:", "unexpected:", "of another shape:"))
     assert missing < message.index("layer.2.attention.self.query.weight") < extra
     assert missing < message.index("selectors.1.dense.bias") < extra
     assert extra < message.index("linear_3.0.weight") < misshapen
@@ -216,12 +208,8 @@ def test_missing_extra_and_misshapen_keys_are_all_named(folder):
 
 def test_an_upstream_checkpoint_without_selectors_is_refused(folder):
     raw = torch.load(folder / "pytorch_model.bin", weights_only=True)
-    torch.save(
-        {key: value for key, value in raw.items() if ".linear_" not in key}, folder / "pytorch_model.bin"
-    )
-    with pytest.raises(
-        CheckpointError, match=r"missing: selectors\.0\.dense\.bias, .*selectors\.1\.score\.weight"
-    ):
+    torch.save({key: value for key, value in raw.items() if ".linear_" not in key}, folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"missing: selectors\.0\.dense\.bias, .*selectors\.1\.score\.weight"):
         load_checkpoint(folder)
 
 
@@ -273,9 +261,7 @@ def test_a_config_in_another_encoding(folder):
         load_checkpoint(folder)
 
 
-@pytest.mark.parametrize(
-    "architectures", [["RobertaForSequenceClassification"], [], None, ["AUTOBertForRanking"]]
-)
+@pytest.mark.parametrize("architectures", [["RobertaForSequenceClassification"], [], None, ["AUTOBertForRanking"]])
 def test_unknown_architectures(folder, architectures):
     edit_config(folder, architectures=architectures)
     with pytest.raises(CheckpointError, match="not supported") as caught:
@@ -341,9 +327,7 @@ def test_a_hub_id_out_of_reach(offline, monkeypatch, tmp_path):
     [
         LocalEntryNotFoundError("offline and not cached\nmore lines"),
         ConnectionError("no route to host"),
-        RepositoryNotFoundError(
-            "404 Client Error", response=type("R", (), {"headers": {}, "request": None})()
-        ),
+        RepositoryNotFoundError("404 Client Error", response=type("R", (), {"headers": {}, "request": None})()),
     ],
 )
 def test_hub_errors_are_one_clear_line(monkeypatch, tmp_path, error):

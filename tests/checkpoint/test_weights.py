@@ -89,9 +89,7 @@ def test_safetensors_comes_first(tmp_path):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_floats_are_widened_or_narrowed_and_integers_left(tmp_path, dtype):
-    torch.save(
-        {"a": torch.tensor([0.5, -2.0], dtype=dtype), "b": torch.tensor([7])}, tmp_path / "pytorch_model.bin"
-    )
+    torch.save({"a": torch.tensor([0.5, -2.0], dtype=dtype), "b": torch.tensor([7])}, tmp_path / "pytorch_model.bin")
     weights = read_weights(tmp_path)
     assert weights["a"].dtype == torch.float32
     assert weights["a"].tolist() == [0.5, -2.0]

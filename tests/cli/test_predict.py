@@ -84,11 +84,9 @@ def close(found, wanted):
     return (
         len(found) == len(wanted)
         and all(
-            one["scores"] == pytest.approx(other["scores"], abs=1e-4)
-            for one, other in zip(found, wanted, strict=True)
+            one["scores"] == pytest.approx(other["scores"], abs=1e-4) for one, other in zip(found, wanted, strict=True)
         )
-        and [dict(one, score=0, scores=0) for one in found]
-        == [dict(one, score=0, scores=0) for one in wanted]
+        and [dict(one, score=0, scores=0) for one in found] == [dict(one, score=0, scores=0) for one in wanted]
     )
 
 
@@ -105,9 +103,7 @@ def test_a_file_of_reviews(run, reviews_file, answers, options):
 def test_texts_as_arguments(run, answers):
     code, found, _ = run(REVIEWS[0]["text"], REVIEWS[1]["text"])
     assert code == 0
-    assert close(
-        [{"id": answer["id"], **own} for answer, own in zip(answers, found, strict=False)], answers[:2]
-    )
+    assert close([{"id": answer["id"], **own} for answer, own in zip(answers, found, strict=False)], answers[:2])
     assert all("id" not in own for own in found)
 
 
@@ -222,9 +218,7 @@ def test_the_progress_bar_stays_on_stderr(bundle, reviews_file):
     reader.join()
     os.close(terminal)
     assert done.returncode == 0
-    assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == [
-        review["id"] for review in REVIEWS
-    ]
+    assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == [review["id"] for review in REVIEWS]
     assert b"30/" in shown
     assert b'"scores"' not in shown
 
@@ -258,9 +252,7 @@ def fates(bundle):
             cut = reference(*texts, truncation="longest_first", max_length=limit)
             row = {name: [cut[name]] for name in ("input_ids", "token_type_ids")}
             selection = engine.run(return_selection=True, **row).selection
-            wanted.append(
-                [_fates_of_words(reference, texts, cut, set(kept[0].tolist())) for kept in selection]
-            )
+            wanted.append([_fates_of_words(reference, texts, cut, set(kept[0].tolist())) for kept in selection])
     return wanted
 
 

@@ -30,9 +30,7 @@ REVIEWS = [line["text"] for line in read_json_lines(evaluation_file())]
 def call(*command: object, **options: Any) -> str:
     """Run a program that has to succeed."""
     words = [str(word) for word in command]
-    result = subprocess.run(
-        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options
-    )
+    result = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options)
     assert result.returncode == 0, result.stdout
     return result.stdout
 

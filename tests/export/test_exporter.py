@@ -183,9 +183,7 @@ EXPORT = """
 
 def export_process(out: Path, prepare: str = "") -> subprocess.Popen[str]:
     code = textwrap.dedent(EXPORT).format(checkpoint=str(CHECKPOINT), out=str(out), prepare=prepare)
-    return subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_no_room_is_a_clear_error_and_leaves_nothing(tmp_path):

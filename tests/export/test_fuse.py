@@ -45,8 +45,7 @@ def run(model, session, inputs):
     masks = [outputs.pop(KEEP_MASK_OUTPUT.format(index)) for index in range(1, model.num_stages)]
     assert {mask.dtype for mask in masks} == {np.dtype(np.int64)}
     chains = [
-        kept_positions([mask[row] for mask in masks], model.task.restores)
-        for row in range(len(inputs["input_ids"]))
+        kept_positions([mask[row] for mask in masks], model.task.restores) for row in range(len(inputs["input_ids"]))
     ]
     return outputs, [[chain[step].tolist() for chain in chains] for step in range(len(masks))]
 

@@ -57,9 +57,7 @@ class Evaluators(Sessions):
     def run(self, stage, feeds):
         evaluator = self.sessions[stage]
         names = evaluator.output_names
-        return dict(
-            zip(names, evaluator.run(None, {name: feeds[name] for name in evaluator.input_names}), strict=True)
-        )
+        return dict(zip(names, evaluator.run(None, {name: feeds[name] for name in evaluator.input_names}), strict=True))
 
 
 def inputs_of(graphs):

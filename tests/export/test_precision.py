@@ -208,5 +208,3 @@ def test_empty_calibration_data(cli, tmp_path, traced_once):
     arguments = ["--precision", "int8", "--calibration-data", tmp_path / "empty.jsonl"]
     assert "has no lines" in str(cli("export", CHECKPOINT, "--out", out, *arguments).exception)
     assert not out.exists()
-
-

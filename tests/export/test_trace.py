@@ -37,9 +37,7 @@ def staged(request, traced):
 
 
 def test_every_task_is_traced(traced):
-    assert {traced(name).model.task.name for name, _ in GRAPHS} >= MODEL_CLASSES.keys() - {
-        "question-answering"
-    }
+    assert {traced(name).model.task.name for name, _ in GRAPHS} >= MODEL_CLASSES.keys() - {"question-answering"}
     assert {traced(name).model.config.backbone.model_type for name, _ in GRAPHS} == {"bert", "distilbert"}
 
 
@@ -117,9 +115,7 @@ def test_stages_run_at_every_size_as_the_reference(staged, session_of, batch, le
                 index, {name: torch.from_numpy(array) for name, array in feeds.items()}, by_budget=by_budget
             )
         outputs = [value.name for value in graph.graph.output]
-        given = dict(
-            zip(outputs, session_of(graph).run(outputs, {name: feeds[name] for name in names}), strict=True)
-        )
+        given = dict(zip(outputs, session_of(graph).run(outputs, {name: feeds[name] for name in names}), strict=True))
         for name, array in given.items():
             tensor = wanted[name.removeprefix(NEXT)].numpy()
             assert array.shape == tensor.shape

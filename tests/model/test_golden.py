@@ -57,9 +57,7 @@ def test_recorded_selection_is_not_trivial(case):
     counted = [
         (kept, row.inputs["input_ids"].shape[-1])
         for row in case.rows
-        for kept in (
-            [len(step) for step in row.kept] if row.kept else [round(f * 1e6) for f in row.kept_fraction]
-        )
+        for kept in ([len(step) for step in row.kept] if row.kept else [round(f * 1e6) for f in row.kept_fraction])
     ]
     assert len({kept for kept, _ in counted}) >= 4
 

@@ -52,9 +52,7 @@ def test_spans_have_no_logit_over_padding(states):
 
 def test_hotpot(states):
     head = HotpotHead(HIDDEN)
-    spans = torch.tensor(
-        [[[0, 4], [2, 2], [-1, -1]], [[0, 1], [-1, -1], [1, 1]], [[0, 0], [-1, -1], [-1, -1]]]
-    )
+    spans = torch.tensor([[[0, 4], [2, 2], [-1, -1]], [[0, 1], [-1, -1], [1, 1]], [[0, 0], [-1, -1], [-1, -1]]])
     with torch.inference_mode():
         _, _, switch_logits, sent_logits = head(states, MASK, spans)
     for row in range(3):

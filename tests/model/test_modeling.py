@@ -43,9 +43,7 @@ def naive_states(model, row, keep=None):
                 stay = [place for place, logit in enumerate(logits) if logit >= 0 or alive[place] == 0]
             else:
                 count = -(-round(keep[reduction] * 1000) * original // 1000)
-                ranked = sorted(
-                    range(len(alive)), key=lambda place: (alive[place] != 0, -logits[place], place)
-                )
+                ranked = sorted(range(len(alive)), key=lambda place: (alive[place] != 0, -logits[place], place))
                 stay = sorted(ranked[:count])
             for place, position in enumerate(alive):
                 final[position] = states[0, place]
@@ -86,9 +84,7 @@ def test_a_dropped_token_keeps_the_state_it_left_with(tiny_model, random_rows, b
     inputs = {name: torch.from_numpy(array) for name, array in row.items()}
     with torch.inference_mode():
         output = model(**inputs)
-        arguments = {
-            name: inputs[name] for name in (["input_ids", "token_type_ids"][: 1 + model.has_token_types])
-        }
+        arguments = {name: inputs[name] for name in (["input_ids", "token_type_ids"][: 1 + model.has_token_types])}
         before_first = model.encoder_layers[0](model.backbone.embeddings(**arguments), attention_mask=None)
     before_first = before_first[0] if isinstance(before_first, tuple) else before_first
     left_first = (output.keep_masks[0][0] == 0).nonzero().flatten()
@@ -106,9 +102,7 @@ def test_a_dropped_token_keeps_the_state_it_left_with(tiny_model, random_rows, b
 @pytest.mark.parametrize("keep", [None, (0.4, 0.15)], ids=["policy", "budget"])
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("backbone", ["bert", "distilbert"])
-def test_a_row_answers_as_alone_in_every_batch(
-    tiny_model, random_rows, batch_of, answer, task, backbone, keep
-):
+def test_a_row_answers_as_alone_in_every_batch(tiny_model, random_rows, batch_of, answer, task, backbone, keep):
     model = tiny_model(task, backbone, seed=1)
     rows = random_rows(model, [5, 1, 33, 2, 12])
     alone = [answer(model, row, keep) for row in rows]
@@ -221,9 +215,7 @@ def test_dense_form_is_transformers_own_model(tmp_path, prefix, suffix):
     torch.manual_seed(3)
     sizes = _BERT if prefix == "Bert" else _DISTILBERT
     config_class = getattr(transformers, f"{prefix}Config")
-    config = config_class(
-        **sizes, num_labels={"ForMultipleChoice": 1, "ForQuestionAnswering": 2}.get(suffix, 5)
-    )
+    config = config_class(**sizes, num_labels={"ForMultipleChoice": 1, "ForQuestionAnswering": 2}.get(suffix, 5))
     theirs = getattr(transformers, f"{prefix}{suffix}")(config).eval()
     with torch.no_grad():
         for name, parameter in theirs.named_parameters():

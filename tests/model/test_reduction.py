@@ -57,9 +57,7 @@ def tensors(row):
 
 @given(selections())
 @example(([1.0] * 6, [True] * 6, [True] + [False] * 5, 3))  # all equal
-@example(
-    ([9.0, 2.0, 5.0, 2.0, 5.0, 1.0, 1.0], [True] * 7, [True] + [False] * 6, 4)
-)  # a pair across the budget
+@example(([9.0, 2.0, 5.0, 2.0, 5.0, 1.0, 1.0], [True] * 7, [True] + [False] * 6, 4))  # a pair across the budget
 @example(([0.0, -0.0, 0.0, -0.0], [True] * 4, [False] * 4, 2))  # zeros are equal
 @example(([0.0] * 5, [True] * 5, [True] * 4 + [False], 2))  # more protected than the budget
 @example(([5.0, 4.0, 3.0, 2.0], [True, True, False, False], [False] * 4, 3))  # padding, budget beyond the row
@@ -114,9 +112,7 @@ def test_a_budget_row_keeps_exactly_its_budget_at_full_length():
 def masks(draw):
     """Keep masks of a batch, some of its rows in any order and repeated, and a wide enough count."""
     width, batch = draw(st.integers(1, 8)), draw(st.integers(1, 4))
-    mask = draw(
-        st.lists(st.lists(st.integers(0, 1), min_size=width, max_size=width), min_size=batch, max_size=batch)
-    )
+    mask = draw(st.lists(st.lists(st.integers(0, 1), min_size=width, max_size=width), min_size=batch, max_size=batch))
     rows = draw(st.lists(st.integers(0, batch - 1), min_size=1, max_size=5))
     widest = max(sum(mask[row]) for row in rows)
     return mask, rows, draw(st.integers(max(1, widest), width))

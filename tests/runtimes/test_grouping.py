@@ -15,16 +15,12 @@ from trbert_deploy.runtimes.grouping import GROUP_OVERHEAD_TOKENS, MAX_GROUP_TOK
 
 COUNTS = st.one_of(
     st.lists(st.integers(1, 512), min_size=1, max_size=7),
-    st.lists(
-        st.sampled_from([1, 60, 64, 65, 128, 512]), min_size=1, max_size=7
-    ),  # ties, and about the overhead
+    st.lists(st.sampled_from([1, 60, 64, 65, 128, 512]), min_size=1, max_size=7),  # ties, and about the overhead
 )
 
 
 def cost_of(groups, counts, sequences):
-    return sum(
-        len(group) * max(counts[i] for i in group) * sequences + GROUP_OVERHEAD_TOKENS for group in groups
-    )
+    return sum(len(group) * max(counts[i] for i in group) * sequences + GROUP_OVERHEAD_TOKENS for group in groups)
 
 
 def set_partitions(items):
@@ -57,9 +53,7 @@ def check_shape(groups, counts):
 def test_no_partition_whatsoever_costs_less(counts, sequences):
     groups = plan_groups(np.array(counts), sequences_a_row=sequences)
     check_shape(groups, counts)
-    best = min(
-        cost_of(partition, counts, sequences) for partition in set_partitions(list(range(len(counts))))
-    )
+    best = min(cost_of(partition, counts, sequences) for partition in set_partitions(list(range(len(counts)))))
     assert cost_of(groups, counts, sequences) == best
 
 
@@ -78,9 +72,7 @@ def test_the_cap_against_every_cut(counts, sequences, cap):
     check_shape(groups, counts)
     assert all(allowed(group) for group in groups)
     order = sorted(range(len(counts)), key=lambda i: -counts[i])
-    best = min(
-        cost_of(plan, counts, sequences) for plan in cuts(order) if all(allowed(group) for group in plan)
-    )
+    best = min(cost_of(plan, counts, sequences) for plan in cuts(order) if all(allowed(group) for group in plan))
     assert cost_of(groups, counts, sequences) == best
 
 

@@ -46,9 +46,7 @@ class OnnxStages:
         session = self.sessions[stage]
         names = [value.name for value in session.get_outputs()]
         wanted = {value.name for value in session.get_inputs()}
-        return dict(
-            zip(names, session.run(names, {k: v for k, v in feeds.items() if k in wanted}), strict=True)
-        )
+        return dict(zip(names, session.run(names, {k: v for k, v in feeds.items() if k in wanted}), strict=True))
 
     def fetch(self, handle):
         return handle
@@ -62,9 +60,7 @@ def pipeline_of(model, runner, keep, regroup):
 def request_of(model, batch):
     backbone = model.config.backbone
     types = 2 if model.has_token_types else 0
-    return check_request(
-        model.task, Limits(backbone.max_position_embeddings, backbone.vocab_size, types), batch
-    )
+    return check_request(model.task, Limits(backbone.max_position_embeddings, backbone.vocab_size, types), batch)
 
 
 def assert_answers(answer, wanted, wanted_kept, within=1e-5):
@@ -114,9 +110,7 @@ def test_kept_sets_are_not_fetched_unless_wanted(tiny_model, random_rows, batch_
             return handle.numpy()
 
     fetched = []
-    given = pipeline_of(model, Watched(model, False), (), True).answer(
-        request_of(model, batch), want_kept=False
-    )
+    given = pipeline_of(model, Watched(model, False), (), True).answer(request_of(model, batch), want_kept=False)
     assert given.kept is None
     wanted, _ = answer(model, batch)
     for name, array in wanted.items():
@@ -244,9 +238,7 @@ def test_all_logits_equal(traced, session_of, random_rows, batch_of, answer):
 def test_logits_equal_in_pairs_across_the_budget(traced, session_of, answer):
     model = traced("pairs").model
     with torch.inference_mode():
-        every = model(torch.arange(120)[:, None], torch.ones(120, 1, dtype=torch.int64)).decisions[0].logits[
-            :, 0
-        ]
+        every = model(torch.arange(120)[:, None], torch.ones(120, 1, dtype=torch.int64)).decisions[0].logits[:, 0]
     ranked = [int(i) for i in every.argsort(descending=True)]
     high, middle, low = ranked[0], ranked[15], ranked[30]
     assert every[high] > every[middle] + 1 > every[low] + 2 > 2

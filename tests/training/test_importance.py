@@ -64,9 +64,7 @@ def by_autograd(theirs, row, label, anchor, reduction):
     return (gradient * change).sum(-1).abs()[0].detach().numpy()
 
 
-def test_scores_are_the_gradient_at_the_anchor_times_the_change_since_the_reduction(
-    pair, rows, batch_of, tensors_of
-):
+def test_scores_are_the_gradient_at_the_anchor_times_the_change_since_the_reduction(pair, rows, batch_of, tensors_of):
     theirs, ours = pair
     depth = theirs.config.num_hidden_layers
     scores = token_importance(ours, tensors_of(batch_of(rows, width=16)), torch.tensor(LABELS))

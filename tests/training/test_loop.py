@@ -167,9 +167,7 @@ def test_lines_after_a_kill_average_over_as_many_steps_as_before(tiny_model, exa
 @pytest.mark.parametrize("max_norm", [0.5, 1e9])
 def test_steps_are_those_of_a_plain_loop_with_transformers_schedule(tiny_model, examples, tmp_path, max_norm):
     ours = phase_of("fine-tuning", tiny_model, dropout=0.0)
-    told = train(
-        ours, examples, tmp_path, warmup=0.0, weight_decay=0.3, max_gradient_norm=max_norm, save_every=99
-    )
+    told = train(ours, examples, tmp_path, warmup=0.0, weight_decay=0.3, max_gradient_norm=max_norm, save_every=99)
     theirs = phase_of("fine-tuning", tiny_model, dropout=0.0)
     named = dict(theirs.named_parameters())
     decayed = {name for name in named if name.endswith("weight") and "LayerNorm" not in name}

@@ -181,9 +181,7 @@ def test_selector_training_follows_the_expected_reward_and_touches_nothing_else(
     assert_mean(drawn, torch.cat([wanted[name].flatten() for name in names]))
 
 
-def test_joint_training_follows_distillation_and_expected_reward(
-    model, every_selection, rows, batch_of, tensors_of
-):
+def test_joint_training_follows_distillation_and_expected_reward(model, every_selection, rows, batch_of, tensors_of):
     torch.manual_seed(3)
     batch = as_batch(repeated(rows, batch_of, tensors_of, 150))
     teacher = torch.tensor([[0.5, -1.0, 2.0], [1.0, 0.0, -1.0]])

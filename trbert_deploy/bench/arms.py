@@ -107,9 +107,7 @@ def open_arms(
         TRBertError: the bundle itself cannot be run so.
     """
     if mode not in ("staged", "fused"):
-        raise TRBertError(
-            f"mode {mode!r} cannot be measured", "--mode staged or --mode fused; dense is an arm anyway"
-        )
+        raise TRBertError(f"mode {mode!r} cannot be measured", "--mode staged or --mode fused; dense is an arm anyway")
     threads = _threads(runtime, threads)
     reduces = bool(bundle.manifest.reduction_layers)
     notes: list[str] = []
@@ -142,9 +140,7 @@ def open_arms(
                     "same weights and runtime, no reduction, rows grouped by length",
                 )
             elif reduces:
-                notes.append(
-                    f"no arm '{family} dense': the bundle has no dense graph (export it with --with-dense)"
-                )
+                notes.append(f"no arm '{family} dense': the bundle has no dense graph (export it with --with-dense)")
         reference = None
         if bundle.manifest.reference is None and runtime != TORCH:
             notes.append("no PyTorch arms: the bundle was exported with --no-reference")

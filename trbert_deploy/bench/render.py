@@ -57,9 +57,7 @@ def terminal(report: Report) -> list[Table]:
                 Text(header),
                 justify="right" if place else "left",
                 no_wrap=True,
-                min_width=max(
-                    map(len, cells)
-                ),  # numbers are never cut: a narrow terminal wraps lines instead
+                min_width=max(map(len, cells)),  # numbers are never cut: a narrow terminal wraps lines instead
             )
         for row in sheet.rows:
             table.add_row(*(Text(cell) for cell in row))
@@ -83,8 +81,7 @@ def heading(report: Report) -> str:
     """One line: which model, how it selects."""
     model = report.model
     return (
-        f"{model.source}: {model.task}, {model.parameters:,} parameters, {model.precision}, "
-        f"selection {model.selection}"
+        f"{model.source}: {model.task}, {model.parameters:,} parameters, {model.precision}, selection {model.selection}"
     )
 
 

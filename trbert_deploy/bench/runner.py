@@ -188,9 +188,7 @@ def _dataset(bundle: Bundle, options: BenchOptions, notes: list[str]) -> Dataset
 def _workloads(bundle: Bundle, dataset: Dataset, options: BenchOptions, notes: list[str]) -> list[Workload]:
     if options.lengths:
         return [
-            random_workload(bundle, size, length, _SEED)
-            for length in options.lengths
-            for size in options.batch_sizes
+            random_workload(bundle, size, length, _SEED) for length in options.lengths for size in options.batch_sizes
         ]
     notes += [
         f"batch {size}: the data has {len(dataset)} rows only, so a batch holds some of them more than once"
@@ -217,9 +215,7 @@ def _time(arms: Arms, workload: Workload, options: BenchOptions, progress: Progr
         warmup=options.warmup,
         on_round=lambda done: progress(phase, done / options.iterations),
     )
-    selections = [
-        arms.engines[subject].run(return_selection=True, **batch).selection or [] for batch in batches
-    ]
+    selections = [arms.engines[subject].run(return_selection=True, **batch).selection or [] for batch in batches]
     of_rounds = [selections[number % len(batches)] for number in range(options.iterations)]
     kept = [[row for rows in reduction for row in rows] for reduction in zip(*of_rounds, strict=True)]
     lengths = dataset.lengths[timed]
@@ -232,16 +228,12 @@ def _time(arms: Arms, workload: Workload, options: BenchOptions, progress: Progr
         median_length=float(np.median(lengths)),
         max_length=int(lengths.max()),
         latencies={name: latency(values, len(timed), tokens) for name, values in samples.items()},
-        speed_ups=[
-            speed_up(name, values, samples[subject]) for name, values in samples.items() if name != subject
-        ],
+        speed_ups=[speed_up(name, values, samples[subject]) for name, values in samples.items() if name != subject],
         flops=flops_of(ModelShape.of(arms.engines[subject].manifest), dataset, timed, kept),
     )
 
 
-def _gates(
-    options: BenchOptions, arms: Arms, workloads: list[WorkloadResult], quality: Quality
-) -> list[GateResult]:
+def _gates(options: BenchOptions, arms: Arms, workloads: list[WorkloadResult], quality: Quality) -> list[GateResult]:
     gates = []
     if options.max_accuracy_drop is not None:
         gates.append(accuracy_gate(quality.accuracy, options.max_accuracy_drop))

@@ -68,9 +68,7 @@ def latency(samples_ms: Sequence[float], rows: int, tokens: int) -> Latency:
         raise TRBertError("there are no samples to summarise", "time at least one round: --iterations 1")
     p50, p90, p99 = (float(value) for value in np.percentile(samples_ms, [50, 90, 99]))
     seconds = sum(samples_ms) / 1e3
-    return Latency(
-        p50, p90, p99, float(np.mean(samples_ms)), rows / seconds, tokens / seconds, list(samples_ms)
-    )
+    return Latency(p50, p90, p99, float(np.mean(samples_ms)), rows / seconds, tokens / seconds, list(samples_ms))
 
 
 def speed_up(against: str, baseline_ms: Sequence[float], bundle_ms: Sequence[float]) -> SpeedUp:

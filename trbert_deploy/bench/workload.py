@@ -105,9 +105,7 @@ def read_dataset(bundle: Bundle, path: Path, limit: int | None = None) -> Datase
 
     lines = list(islice(read_json_lines(path), limit))
     if not lines:
-        raise InputError(
-            f"{path} has no lines", 'write one JSON object a line, e.g. {"text": "...", "label": 1}'
-        )
+        raise InputError(f"{path} has no lines", 'write one JSON object a line, e.g. {"text": "...", "label": 1}')
     rows = BundleTokenizer(bundle).encode(lines)
     task, names = bundle.manifest.task_facts, bundle.manifest.model.labels
     labels = [_label(line.get("label"), names, line.source) for line in lines] if names else []

@@ -17,6 +17,7 @@ from trbert_deploy.tasks import Task
 if TYPE_CHECKING:
     from trbert_deploy.engine import EngineOutput
 
+
 class GoldenBatch(BaseModel):
     """One batch with the reference's answer."""
 
@@ -108,9 +109,7 @@ def compare(task: Task, batch: GoldenBatch, answer: EngineOutput, golden: Golden
         wanted_array: npt.NDArray[np.float32] = np.array(batch.outputs[output.name], dtype=np.float32)
         given_array = answer[output.name]
         if given_array.shape != wanted_array.shape:
-            complaints.append(
-                f"{output.name} is of shape {list(given_array.shape)}, not {list(wanted_array.shape)}"
-            )
+            complaints.append(f"{output.name} is of shape {list(given_array.shape)}, not {list(wanted_array.shape)}")
             continue
         worst = largest_difference(given_array[same], wanted_array[same])
         if not worst <= golden.tolerance:  # also where it is not a number

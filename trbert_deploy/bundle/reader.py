@@ -124,9 +124,7 @@ def _check_version(raw: object, folder: Path) -> None:
     ours = SCHEMA_VERSION.partition(".")[0]
     if major != ours:
         mend = "upgrade trbert-deploy" if int(major) > int(ours) else _EXPORT_AGAIN
-        raise BundleError(
-            f"the bundle {folder} is of schema version {version}, this release reads {ours}.x", mend
-        )
+        raise BundleError(f"the bundle {folder} is of schema version {version}, this release reads {ours}.x", mend)
 
 
 def sha256_of(path: Path) -> str:

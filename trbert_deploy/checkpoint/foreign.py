@@ -51,9 +51,7 @@ class ForeignClass:
 
 UPSTREAM_CLASSES = {
     "AUTOBertForSequenceClassification": ForeignClass("bert", SEQUENCE_CLASSIFICATION, _CLASSIFIER, True),
-    "AUTODistilBertForSequenceClassification": ForeignClass(
-        "distilbert", SEQUENCE_CLASSIFICATION, _CLASSIFIER, True
-    ),
+    "AUTODistilBertForSequenceClassification": ForeignClass("distilbert", SEQUENCE_CLASSIFICATION, _CLASSIFIER, True),
     "AUTOMCBertForMultipleChoice": ForeignClass("bert", MULTIPLE_CHOICE, _CLASSIFIER, True),
     "AUTOMCDistilBertForMultipleChoice": ForeignClass("distilbert", MULTIPLE_CHOICE, _CLASSIFIER, True),
     "AUTOQABertForQuestionAnswering": ForeignClass("bert", QUESTION_ANSWERING, _SPAN, True),
@@ -101,9 +99,7 @@ def foreign_config(raw: Mapping[str, Any], foreign: ForeignClass) -> TRBertConfi
     )
 
 
-def foreign_weights(
-    weights: Mapping[str, Tensor], foreign: ForeignClass, num_selectors: int
-) -> dict[str, Tensor]:
+def foreign_weights(weights: Mapping[str, Tensor], foreign: ForeignClass, num_selectors: int) -> dict[str, Tensor]:
     """Rename a foreign checkpoint's keys to ours.
 
     Left out, because the class never reads them: the pooler where the task has no use for it, buffers of positions,

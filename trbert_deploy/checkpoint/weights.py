@@ -36,9 +36,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         weights: dict[str, Tensor] = {}
         for file in files:
             weights |= _read_file(file)
-        return {
-            key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in weights.items()
-        }
+        return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
     raise CheckpointError(
         f"{folder} has no {_SAFETENSORS} or {_PICKLE}", "give a folder that holds config.json and the weights"
     )

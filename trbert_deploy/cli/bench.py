@@ -60,9 +60,7 @@ def bench(
     ] = None,
     threads: ThreadsOption = None,
     engines: EnginesOption = None,
-    iterations: Annotated[
-        int, typer.Option(min=1, help="Rounds that count; each times every arm once.")
-    ] = 20,
+    iterations: Annotated[int, typer.Option(min=1, help="Rounds that count; each times every arm once.")] = 20,
     warmup: Annotated[int, typer.Option(min=0, help="Rounds before them that do not count.")] = 3,
     replay_selection: Annotated[
         bool,

@@ -51,9 +51,7 @@ def run_layer(layer: nn.Module, states: Tensor, mask: Tensor) -> Tensor:
     return states
 
 
-def _attend(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, heads: int, dropout: nn.Dropout
-) -> Tensor:
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, heads: int, dropout: nn.Dropout) -> Tensor:
     """Scaled dot-product attention within each row; all of [B * M, H]."""
     batch, width = mask.shape[0], mask.shape[-1]
     query, key, value = (

@@ -234,9 +234,7 @@ class TRBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]  # transform
             result |= {"option_mask": option_mask, "protected": protected}
         return result | {"keep_count": keep_count}
 
-    def embed(
-        self, inputs: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    def embed(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """Embeddings; which tokens are real [B, N]; in multiple choice also the masks of options and question."""
         input_ids, attention_mask = inputs["input_ids"], inputs["attention_mask"]
         flat = {"input_ids": input_ids.flatten(0, -2)}
@@ -302,9 +300,7 @@ class TRBertPreTrainedModel(PreTrainedModel):  # type: ignore[misc]  # transform
         for index in range(self.num_stages):
             inputs = {name: request[name] for name in self.request_inputs(index)} | carried
             if index < len(selection.keep):
-                inputs["budget"] = (
-                    lengths * millionths(selection.keep[index]) + (BUDGET_SCALE - 1)
-                ) // BUDGET_SCALE
+                inputs["budget"] = (lengths * millionths(selection.keep[index]) + (BUDGET_SCALE - 1)) // BUDGET_SCALE
                 assert answer.budgets is not None
                 answer.budgets.append(inputs["budget"])
             result = self.stage(index, inputs, by_budget=bool(selection.keep), decisions=answer.decisions)

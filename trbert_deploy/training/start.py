@@ -91,9 +91,7 @@ def load_start(source: str | Path, data: Path, *, labels: Sequence[str] | None, 
         raise InputError(f"{data} holds rows of one class only")
     tokenizer = load_tokenizer(folder)
     if tokenizer is None:
-        raise CheckpointError(
-            f"{source} has no tokenizer", "put tokenizer.json or vocab.txt beside the weights"
-        )
+        raise CheckpointError(f"{source} has no tokenizer", "put tokenizer.json or vocab.txt beside the weights")
     return Start(checkpoint.model.without_reduction(), tokenizer, examples, bare)
 
 

@@ -109,9 +109,7 @@ class HostContext:
         # As TensorRT, it knows the outputs' shapes from the inputs' shapes, whatever they hold.
         blank = {name: np.zeros(shape, dtype=engine.dtype(name)) for name, shape in shapes.items()}
         names = list(engine.output_names)
-        self.outputs = {
-            name: array.shape for name, array in zip(names, engine.session.run(names, blank), strict=True)
-        }
+        self.outputs = {name: array.shape for name, array in zip(names, engine.session.run(names, blank), strict=True)}
 
     def bind(self, name: str, address: int) -> None:
         self.places[name] = address

@@ -54,9 +54,7 @@ class Setup:
         self.model, self.keep, self.engines, self.device = case.model, keep, engines, device
         per_token = frozenset(output.name for output in case.model.task.outputs if output.per_token)
         self.lane = Lane(device, engines, grid, per_token)
-        self.pipeline = StagePipeline(
-            self.lane, [list(engine.inputs) for engine in engines], keep, plan=self.lane.plan
-        )
+        self.pipeline = StagePipeline(self.lane, [list(engine.inputs) for engine in engines], keep, plan=self.lane.plan)
 
     def answer(self, batch, want_kept=True, replay=None):
         return self.pipeline.answer(request_of(self.model, batch), want_kept=want_kept, replay=replay)
@@ -228,9 +226,7 @@ def few_calls(monkeypatch):
     monkeypatch.setattr(lane_module, "MAX_CALLS", 2)
 
 
-def test_as_many_calls_are_kept_as_may_be(
-    traced, host_engines, host_device, random_rows, batch_of, answer, few_calls
-):
+def test_as_many_calls_are_kept_as_may_be(traced, host_engines, host_device, random_rows, batch_of, answer, few_calls):
     case = traced("bert-sequence-classification")
     setup = Setup(case, (), host_engines(case.stages(False), GRID, False, host_device), host_device)
     for _ in range(2):

@@ -42,9 +42,7 @@ def exported(cli, tmp_path_factory):
 
 @pytest.mark.parametrize("keep", [None, "0.4"], ids=["policy", "budget"])
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_every_graph_builds_with_several_profiles_and_the_fused_one_in_budget_mode(
-    exported, tmp_path, precision, keep
-):
+def test_every_graph_builds_with_several_profiles_and_the_fused_one_in_budget_mode(exported, tmp_path, precision, keep):
     bundle = exported(f"{precision}-{keep}", precision, keep)
     report = build_engines(bundle, GRID, flavor="rtx", folder=tmp_path, fused=keep is not None)
     assert [engine.graph for engine in report.engines] == [*GRAPHS, *(["model.onnx"] if keep else [])]
