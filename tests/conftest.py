@@ -25,6 +25,18 @@ settings.load_profile("trbert")
 
 GOLDEN = Path(__file__).parent / "golden"
 GOLDEN_NAMES = sorted(path.parent.name for path in GOLDEN.glob("*/cases.json"))
+BUDGET = (0.4, 0.15)
+#: Models of `traced` and their budgets, none for policy mode: every task, both backbones, both modes.
+SELECTING = [
+    ("bert-sequence-classification", ()),
+    ("bert-sequence-classification", BUDGET),
+    ("bert-hotpot-question-answering", ()),
+    ("distilbert-question-answering", BUDGET),
+    ("distilbert-multiple-choice", ()),
+    ("distilbert-multiple-choice", BUDGET),
+    ("bert-wikihop", BUDGET),
+    ("tokens", ()),
+]
 TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 Arrays = dict[str, np.ndarray]
@@ -311,6 +323,15 @@ def traced() -> Callable[[str], Traced]:
     return _traced
 
 
+@pytest.fixture(
+    params=SELECTING, ids=[f"{name}-{'budget' if keep else 'policy'}" for name, keep in SELECTING], scope="module"
+)
+def selecting(request: pytest.FixtureRequest) -> tuple[str, tuple[float, ...]]:
+    """Name of a traced model, and its budget, none for policy mode; every task, both backbones, both modes."""
+    case: tuple[str, tuple[float, ...]] = request.param
+    return case
+
+
 @pytest.fixture(scope="session")
 def traced_model() -> Callable[[Any], Traced]:
     """Graphs of any model, each traced when it is first asked for."""
@@ -370,6 +391,25 @@ def golden_bundle(tmp_path_factory: pytest.TempPathFactory, cli: Callable[..., A
         return out
 
     return lambda name, keep=None: export(name, keep)  # the cache tells `(name)` from `(name, None)`
+
+
+@pytest.fixture(scope="session")
+def train_wordpiece() -> Callable[..., Path]:
+    """Trains a WordPiece tokenizer of so many pieces on reviews, saves it as `vocab.txt` in a folder, returns that."""
+    from tokenizers import BertWordPieceTokenizer
+
+    from trbert_deploy.calib_data import evaluation_file
+    from trbert_deploy.data import read_json_lines
+
+    reviews = [line["text"] for line in read_json_lines(evaluation_file())][:120]
+
+    def train(folder: Path, pieces: int, **options: Any) -> Path:
+        trained = BertWordPieceTokenizer()
+        trained.train_from_iterator(reviews, vocab_size=pieces, show_progress=False, **options)
+        trained.save_model(str(folder))
+        return folder / "vocab.txt"
+
+    return train
 
 
 @pytest.fixture(scope="session")

@@ -23,13 +23,10 @@ MAX_LENGTH = 64
 
 
 @pytest.fixture(scope="session")
-def tokenizer_folder(tmp_path_factory):
+def tokenizer_folder(tmp_path_factory, train_wordpiece):
     """A WordPiece tokenizer of the 120 pieces that the tiny models know."""
-    trained = BertWordPieceTokenizer()
-    trained.train_from_iterator(REVIEWS, vocab_size=120, limit_alphabet=36, show_progress=False)
     folder = tmp_path_factory.mktemp("tokenizer")
-    trained.save_model(str(folder))
-    BertWordPieceTokenizer(str(folder / "vocab.txt")).save(str(folder / "tokenizer.json"))
+    BertWordPieceTokenizer(str(train_wordpiece(folder, 120, limit_alphabet=36))).save(str(folder / "tokenizer.json"))
     return folder
 
 

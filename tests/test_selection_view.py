@@ -18,12 +18,9 @@ MAX_LENGTH = 32
 
 
 @pytest.fixture(scope="session")
-def tokenizer_folder(tmp_path_factory):
-    trained = BertWordPieceTokenizer()
-    trained.train_from_iterator(REVIEWS, vocab_size=200, limit_alphabet=36, show_progress=False)
+def tokenizer_folder(tmp_path_factory, train_wordpiece):
     folder = tmp_path_factory.mktemp("tokenizer")
-    trained.save_model(str(folder))
-    BertWordPieceTokenizer(str(folder / "vocab.txt")).save(str(folder / "tokenizer.json"))
+    BertWordPieceTokenizer(str(train_wordpiece(folder, 200, limit_alphabet=36))).save(str(folder / "tokenizer.json"))
     return folder
 
 

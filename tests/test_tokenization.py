@@ -17,13 +17,10 @@ REVIEWS = [line["text"] for line in read_json_lines(evaluation_file())][:120]
 
 
 @pytest.fixture(scope="session")
-def tokenizer_folder(tmp_path_factory):
+def tokenizer_folder(tmp_path_factory, train_wordpiece):
     """A WordPiece tokenizer of 1,500 pieces trained on the reviews, with misleading stored settings."""
-    trained = BertWordPieceTokenizer()
-    trained.train_from_iterator(REVIEWS, vocab_size=1500, show_progress=False)
     folder = tmp_path_factory.mktemp("tokenizer")
-    trained.save_model(str(folder))
-    made = BertWordPieceTokenizer(str(folder / "vocab.txt"))
+    made = BertWordPieceTokenizer(str(train_wordpiece(folder, 1500)))
     made.enable_truncation(9)
     made.enable_padding(length=11)
     made.save(str(folder / "tokenizer.json"))

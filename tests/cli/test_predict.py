@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from tokenizers import BertWordPieceTokenizer
 
 import trbert_deploy
 from trbert_deploy.calib_data import evaluation_file
@@ -24,18 +23,14 @@ REVIEWS = list(read_json_lines(evaluation_file()))[:30]
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory, tiny_model):
+def bundle(tmp_path_factory, tiny_model, train_wordpiece):
     """A tiny random classifier with a real tokenizer, exported as users do."""
     from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
     from trbert_deploy.export.exporter import export_bundle
 
     folder = tmp_path_factory.mktemp("predict")
     save_checkpoint(tiny_model("sequence-classification"), folder / "model")
-    trained = BertWordPieceTokenizer()
-    trained.train_from_iterator(
-        [review["text"] for review in REVIEWS], vocab_size=120, limit_alphabet=36, show_progress=False
-    )
-    trained.save_model(str(folder / "model"))
+    train_wordpiece(folder / "model", 120, limit_alphabet=36)
     return export_bundle(load_checkpoint(folder / "model"), folder / "bundle").folder
 
 

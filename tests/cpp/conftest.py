@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 from filelock import FileLock
-from tokenizers import BertWordPieceTokenizer
 
 from trbert_deploy.calib_data import evaluation_file
 from trbert_deploy.data import read_json_lines
@@ -140,7 +139,9 @@ def sanitized(cpp: Built, text_bundle: Callable[..., Path]) -> Callable[[str], S
 
 
 @pytest.fixture(scope="session")
-def text_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[..., Any]) -> Callable[..., Path]:
+def text_bundle(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[..., Any], train_wordpiece: Callable[..., Path]
+) -> Callable[..., Path]:
     """Exports a tiny random model of a task with a WordPiece tokenizer trained on reviews; once a session."""
     from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
     from trbert_deploy.export.exporter import export_bundle
@@ -153,9 +154,7 @@ def text_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[.
         # One has all that a bundle may have; the others, which are there for their texts, export in half the time.
         whole = (task, backbone) == ("sequence-classification", "bert")
         save_checkpoint(tiny_model(task, backbone, layers=4 if whole else 2), place / "model")
-        trained = BertWordPieceTokenizer()
-        trained.train_from_iterator(REVIEWS[:30], vocab_size=120, limit_alphabet=36, show_progress=False)
-        trained.save_model(str(place / "model"))
+        train_wordpiece(place / "model", 120, limit_alphabet=36)
         return export_bundle(load_checkpoint(place / "model"), place / "bundle", with_dense=whole).folder
 
     return lambda task, backbone="bert": export(task, backbone)

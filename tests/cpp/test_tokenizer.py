@@ -107,11 +107,10 @@ def every_code_point():
 
 
 @pytest.fixture(scope="session")
-def vocabulary(tmp_path_factory):
+def vocabulary(tmp_path_factory, train_wordpiece):
     """Pieces of English, and most characters by themselves, so that a wrong character is a wrong id and not [UNK]."""
-    trained = BertWordPieceTokenizer()
-    trained.train_from_iterator(REVIEWS[:120], vocab_size=1500, show_progress=False)
-    pieces = set(trained.get_vocab()) - set(SPECIAL)
+    trained = train_wordpiece(tmp_path_factory.mktemp("vocabulary"), 1500)
+    pieces = set(trained.read_text(encoding="utf-8").splitlines()) - set(SPECIAL)
     for code in range(0x1F700):
         character = chr(code)
         ideograph = 0x3400 <= code <= 0xD7FF or 0x12000 <= code < 0x1D000

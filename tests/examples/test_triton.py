@@ -17,7 +17,6 @@ import numpy as np
 import onnx
 import pytest
 from google.protobuf import text_format
-from tokenizers import BertWordPieceTokenizer
 from tritonclient import grpc
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInstanceGroup
 from tritonclient.utils import (
@@ -77,7 +76,7 @@ script = load(FOLDER / "make_repository.py", "make_repository")
 
 
 @pytest.fixture(scope="session")
-def bundle_of(tmp_path_factory, tiny_model):
+def bundle_of(tmp_path_factory, tiny_model, train_wordpiece):
     """Exports a tiny random model of a task, with a tokenizer of the 120 pieces that it knows where it takes text."""
     from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
     from trbert_deploy.export.exporter import export_bundle
@@ -87,9 +86,7 @@ def bundle_of(tmp_path_factory, tiny_model):
         folder = tmp_path_factory.mktemp("triton")
         save_checkpoint(tiny_model(task, layers=2, num_labels=num_labels), folder / "model")
         if tokenizer and task in REQUESTS:
-            trained = BertWordPieceTokenizer()
-            trained.train_from_iterator(REVIEWS, vocab_size=120, limit_alphabet=36, show_progress=False)
-            trained.save_model(str(folder / "model"))
+            train_wordpiece(folder / "model", 120, limit_alphabet=36)
         return export_bundle(load_checkpoint(folder / "model"), folder / "bundle")
 
     return make

@@ -12,22 +12,11 @@ from trbert_deploy.export.fuse import KEEP_MASK_OUTPUT, fuse
 from trbert_deploy.selection import kept_positions
 
 BUDGET = (0.4, 0.15)
-FUSED = [
-    ("bert-sequence-classification", ()),
-    ("bert-sequence-classification", BUDGET),
-    ("bert-hotpot-question-answering", ()),
-    ("distilbert-question-answering", BUDGET),
-    ("distilbert-multiple-choice", ()),
-    ("distilbert-multiple-choice", BUDGET),
-    ("bert-wikihop", BUDGET),
-    ("tokens", ()),
-]
-ids = [f"{name}-{'budget' if keep else 'policy'}" for name, keep in FUSED]
 
 
-@pytest.fixture(params=FUSED, ids=ids, scope="module")
-def fused(request, traced, session_of):
-    name, keep = request.param
+@pytest.fixture(scope="module")
+def fused(selecting, traced, session_of):
+    name, keep = selecting
     graph = traced(name).fused(keep)
     return traced(name).model, keep, graph, session_of(graph)
 
@@ -64,7 +53,9 @@ def test_the_graph_is_standard_and_valid(fused):
     assert [value.name for value in graph.graph.output] == wanted
 
 
-@pytest.mark.parametrize("name", [name for name, keep in FUSED if not keep and name != "tokens"])
+@pytest.mark.parametrize(
+    "name", ["bert-sequence-classification", "bert-hotpot-question-answering", "distilbert-multiple-choice"]
+)
 def test_upstreams_rows(traced, session_of, golden, name):
     model, session = traced(name).model, session_of(traced(name).fused(()))
     for row in golden(name).rows:

@@ -15,23 +15,11 @@ from trbert_deploy.export.selection_nodes import selection_nodes
 from trbert_deploy.runtimes.pipeline import StagePipeline
 
 BUDGET = (0.4, 0.15)
-#: Every task, both backbones, both modes.
-CASES = [
-    ("bert-sequence-classification", ()),
-    ("bert-sequence-classification", BUDGET),
-    ("bert-hotpot-question-answering", ()),
-    ("distilbert-question-answering", BUDGET),
-    ("distilbert-multiple-choice", ()),
-    ("distilbert-multiple-choice", BUDGET),
-    ("bert-wikihop", BUDGET),
-    ("tokens", ()),
-]
-ids = [f"{name}-{'budget' if keep else 'policy'}" for name, keep in CASES]
 
 
-@pytest.fixture(params=CASES, ids=ids, scope="module")
-def case(request, traced, half_of):
-    name, keep = request.param
+@pytest.fixture(scope="module")
+def case(selecting, traced, half_of):
+    name, keep = selecting
     return traced(name).model, keep, traced(name).stages(bool(keep)), half_of(name, bool(keep))
 
 

@@ -17,17 +17,6 @@ from trbert_deploy.runtimes.onnxrt import share_threads
 from trbert_deploy.runtimes.pipeline import StagePipeline
 
 BUDGET = (0.4, 0.15)
-CASES = [
-    ("bert-sequence-classification", ()),
-    ("bert-sequence-classification", BUDGET),
-    ("bert-hotpot-question-answering", ()),
-    ("distilbert-question-answering", BUDGET),
-    ("distilbert-multiple-choice", ()),
-    ("distilbert-multiple-choice", BUDGET),
-    ("bert-wikihop", BUDGET),
-    ("tokens", ()),
-]
-ids = [f"{name}-{'budget' if keep else 'policy'}" for name, keep in CASES]
 FORMS = ["cpu", "tensorrt"]
 
 
@@ -36,9 +25,9 @@ def shared_pool():
     share_threads(None)
 
 
-@pytest.fixture(params=CASES, ids=ids, scope="module")
-def case(request, traced):
-    name, keep = request.param
+@pytest.fixture(scope="module")
+def case(selecting, traced):
+    name, keep = selecting
     return name, keep, traced(name).model, traced(name).stages(bool(keep))
 
 

@@ -152,22 +152,10 @@ def test_any_number_of_stages(tiny_model, random_rows, batch_of, answer, layers,
 
 # -- ONNX Runtime --------------------------------------------------------------------------------------------
 
-STAGED = [
-    ("bert-sequence-classification", ()),
-    ("bert-sequence-classification", BUDGET),
-    ("bert-hotpot-question-answering", ()),
-    ("distilbert-question-answering", BUDGET),
-    ("distilbert-multiple-choice", ()),
-    ("distilbert-multiple-choice", BUDGET),
-    ("bert-wikihop", BUDGET),
-    ("tokens", ()),
-]
-ids = [f"{name}-{'budget' if keep else 'policy'}" for name, keep in STAGED]
 
-
-@pytest.fixture(params=STAGED, ids=ids, scope="module")
-def on_onnx(request, traced, session_of):
-    name, keep = request.param
+@pytest.fixture(scope="module")
+def on_onnx(selecting, traced, session_of):
+    name, keep = selecting
     sessions = [session_of(graph) for graph in traced(name).stages(bool(keep))]
     return traced(name).model, keep, OnnxStages(sessions)
 
@@ -183,7 +171,9 @@ def test_onnx_runtime_answers_as_forward(on_onnx, random_rows, batch_of, answer,
     assert_answers(given, wanted, wanted_kept, within=2e-5)
 
 
-@pytest.mark.parametrize("name", [name for name, keep in STAGED if not keep and name != "tokens"])
+@pytest.mark.parametrize(
+    "name", ["bert-sequence-classification", "bert-hotpot-question-answering", "distilbert-multiple-choice"]
+)
 def test_onnx_runtime_answers_as_upstream(traced, session_of, golden, batch_of, name):
     model = traced(name).model
     runner = OnnxStages([session_of(graph) for graph in traced(name).stages(False)])
