@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock
@@ -29,8 +30,7 @@ def builtin_bundle(progress: Callable[[str], None] = lambda line: None) -> Bundl
     Raises:
         TRBertError: the cache cannot be written.
     """
-    folder = _cache() / f"{builtin.NAME}-{_version()}"
-    with FileLock(folder.with_name(f".{folder.name}.lock")):  # of two first uses, one exports
+    with _cache(f"{builtin.NAME}-{_version()}") as folder:
         try:
             bundle = open_bundle(folder)
             bundle.require_intact()
@@ -41,14 +41,22 @@ def builtin_bundle(progress: Callable[[str], None] = lambda line: None) -> Bundl
     return bundle
 
 
-def _cache() -> Path:
+@contextlib.contextmanager
+def _cache(name: str) -> Iterator[Path]:
+    """A place in the user's cache; of two processes one has it at a time."""
     try:
-        return user_cache_path("trbert-deploy", appauthor=False, ensure_exists=True)
+        folder = user_cache_path("trbert-deploy", appauthor=False, ensure_exists=True) / name
+        lock = FileLock(folder.with_name(f".{name}.lock"))
+        lock.acquire()
     except OSError as error:
         raise TRBertError(
             f"the cache cannot be written: {error}",
             f"set XDG_CACHE_HOME to another folder, or: trbert-deploy export {builtin.NAME} --out DIR --with-dense",
         ) from error
+    try:
+        yield folder
+    finally:
+        lock.release()
 
 
 def _version() -> str:

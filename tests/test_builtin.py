@@ -203,6 +203,14 @@ def test_bench_without_a_bundle(filled, cli):
     assert str(filled.folder) in result.stderr
 
 
+def test_a_lock_that_cannot_be_written_is_an_error(filled):
+    lock = filled.folder.with_name(f".{filled.folder.name}.lock")
+    lock.unlink(missing_ok=True)
+    lock.mkdir()
+    with pytest.raises(TRBertError, match="cache cannot be written"):
+        cache.builtin_bundle()
+
+
 def test_a_cache_that_cannot_be_written_is_an_error(small, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

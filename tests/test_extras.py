@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import re
 import sys
 import tomllib
@@ -47,9 +48,25 @@ def test_each_absent_package_names_an_extra_that_brings_it(absent, package):
     wanted = listed[extra]
     for inner in re.findall(r"trbert-deploy\[([a-z]+)\]", " ".join(wanted)):
         wanted = wanted + listed[inner]
+    wanted = [*wanted, "huggingface_hub"] if any(line.startswith("transformers") for line in wanted) else wanted
     names = {re.split(r"[<>=\[]", line)[0].replace("-", "_") for line in wanted}
     distributions = {package, package.replace("_bindings", "_cu13_bindings"), f"{package}_bindings", f"{package}_cu13"}
     assert names & distributions
+
+
+def test_every_package_that_is_imported_is_a_dependency_or_has_an_extra():
+    always = {re.split(r"[<>=\[]", line)[0] for line in PYPROJECT["project"]["dependencies"]} | {"trbert_deploy"}
+    root = Path(__file__).parents[1]
+    imported = set()
+    for top in ("trbert_deploy", "export", "runtimes", "calib_data"):
+        for file in (root / top).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    imported |= {alias.name.partition(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom):
+                    imported.add((node.module or "").partition(".")[0])
+    assert {"torch", "accelerate", "numpy"} <= imported
+    assert imported - always - set(sys.stdlib_module_names) <= set(extras._EXTRA_OF_MODULE)
 
 
 def test_the_gpu_wheel_is_mentioned_for_onnxruntime(absent):

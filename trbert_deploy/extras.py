@@ -8,7 +8,11 @@ from types import ModuleType
 from trbert_deploy.errors import MissingExtraError
 
 _EXTRA_OF_MODULE = {
+    "accelerate": "train",
     "cuda": "trt-rtx",
+    "datasets": "train",
+    "huggingface_hub": "torch",
+    "matplotlib": "train",
     "onnx": "export",
     "onnxruntime": "cpu",
     "onnxruntime_ep_nv_tensorrt_rtx": "ort-rtx",

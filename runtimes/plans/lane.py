@@ -283,6 +283,7 @@ class Lane:
         if room:
             self._device.synchronize(self._stream)
             self._forget_calls()
+            del self._buffers[stage, name]  # where there is no room for the new one, nothing knows the old one
             self._device.free(address)
         address = self._device.allocate(size)
         self._buffers[stage, name] = address, size

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +54,33 @@ def test_debug_shows_the_traceback(tmp_path):
     ran = run("--debug", "inspect", str(tmp_path))
     assert ran.returncode == 1
     assert "Traceback" in ran.stderr
+
+
+@pytest.mark.parametrize("name", ["x[/bold]", "x\\[/bold]", "x[red]", "[link=a]"])
+def test_brackets_in_a_path_are_shown(tmp_path, name):
+    ran = run("inspect", str(tmp_path / name))
+    assert ran.returncode == 1
+    assert f"{tmp_path / name} is not a bundle: it does not exist" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_inspect_shows_brackets_and_whole_names(golden_bundle, tmp_path):
+    bundle = tmp_path / "out[v1]"
+    shutil.copytree(golden_bundle("bert-sequence-classification"), bundle)
+    shown = run("inspect", str(bundle)).stdout
+    assert "out[v1]" in shown
+    for name in ("token_type_ids", "attention_mask", "next_hidden_states"):
+        assert name in shown
+
+
+def test_output_is_utf8_whatever_the_locale(golden_bundle, tmp_path):
+    bundle = golden_bundle("bert-sequence-classification")
+    items = tmp_path / "items.jsonl"
+    items.write_text(json.dumps({"id": "Ω", "input_ids": [5, 6, 7]}, ensure_ascii=False), encoding="utf-8")
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    ran = subprocess.run([COMMAND, "predict", bundle, "--data", items], capture_output=True, env=environment)
+    assert ran.returncode == 0, ran.stderr.decode()
+    assert json.loads(ran.stdout.decode("utf-8"))["id"] == "Ω"
 
 
 def test_an_unknown_verb_is_a_usage_error():

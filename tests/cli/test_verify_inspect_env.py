@@ -47,7 +47,19 @@ def test_verify_names_the_damaged_file(cli, damaged):
     as_json = cli("verify", damaged, "--json")
     assert as_json.exit_code == 1
     report = json.loads(as_json.stdout)
-    assert (report["passed"], report["damage"]) == (False, ["the sha256 of model.onnx is not the manifest's"])
+    assert not report["passed"]
+    assert "the sha256 of model.onnx is not the manifest's" in report["damage"][0]
+
+
+def test_verify_as_json_of_a_file_of_another_size(cli, bundle, tmp_path):
+    copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    with (copy / "golden.json").open("a") as stream:
+        stream.write(" ")
+    result = cli("verify", copy, "--json")
+    assert result.exit_code == 1
+    report = json.loads(result.stdout)
+    assert not report["passed"]
+    assert "golden.json" in report["damage"][0]
 
 
 def test_verify_fails_where_answers_differ(cli, bundle, tmp_path):

@@ -66,7 +66,7 @@ def speed_up_gate(workloads: Sequence[WorkloadResult], baseline: str | None, min
     reached = {
         workload.name: next(s.of_medians for s in workload.speed_ups if s.against == baseline) for workload in workloads
     }
-    short = {name: value for name, value in reached.items() if value < minimum}
+    short = {name: value for name, value in reached.items() if not value >= minimum}
     shown = ", ".join(f"{value:.2f} ({name})" for name, value in (short or reached).items())
     text = f"speed-up against {baseline} is {shown}, {minimum:g} demanded"
     if short:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.table import Table
 
 from trbert_deploy.cli.options import BundleArgument, EnginesOption, JsonOption
-from trbert_deploy.cli.output import next_command, note, stdout, write_json
+from trbert_deploy.cli.output import next_command, note, rows_table, stdout, write_json
 
 
 def build(
@@ -81,11 +80,11 @@ def build(
         document = {"schema_version": "1.0", "command": "build", "bundle": str(bundle)}
         write_json(document | dataclasses.asdict(report) | {"grid": grid.model_dump(mode="json")})
         return
-    table = Table("engine of", "precision", "profiles", "MiB", "built in s", "", box=None, pad_edge=False)
+    rows = []
     for engine in report.engines:
         size, reused = f"{engine.bytes / 2**20:.1f}", "from the cache" if engine.reused else ""
-        table.add_row(engine.graph, engine.precision, str(engine.profiles), size, f"{engine.seconds:.1f}", reused)
-    stdout.print(table)
+        rows.append((engine.graph, engine.precision, str(engine.profiles), size, f"{engine.seconds:.1f}", reused))
+    stdout.print(rows_table(("engine of", "precision", "profiles", "MiB", "built in s", ""), rows))
     tokens = "/".join(",".join(map(str, one)) for one in (grid.lengths, *grid.kept))
     stdout.print(f"buckets {tokens}, up to {grid.rows} rows, in {report.folder}", markup=False)
     where = "" if engines is None else f" --engines {shlex.quote(str(engines))}"

@@ -12,7 +12,7 @@ from trbert_deploy.bundle import Graph, Manifest, open_bundle
 from trbert_deploy.bundle.manifest import layer_range
 from trbert_deploy.bundle.precision import GraphPrecision, graph_precision, read_sensitivity, require_precisions
 from trbert_deploy.cli.options import BundleArgument, EnginesOption, JsonOption
-from trbert_deploy.cli.output import facts_table, stdout, write_json
+from trbert_deploy.cli.output import facts_table, rows_table, stdout, write_json
 
 if TYPE_CHECKING:
     from trbert_deploy.runtimes.plans.listing import ListedEngine
@@ -99,31 +99,25 @@ def _tokenizer(manifest: Manifest) -> str:
 
 def _graphs(manifest: Manifest, precisions: dict[str, GraphPrecision]) -> Table:
     headers = ("graph", "layers", "size (MiB)", "weights (M)", "inputs", "outputs")
-    table = Table(*headers, box=None, pad_edge=False)
+    rows = []
     last = manifest.model.num_layers
     bounds = [0, *manifest.reduction_layers, last]
     layers = [layer_range(start, end) for start, end in pairwise(bounds)] + ["all, fused", "all, dense"]
     for graph, what in zip(_graphs_of(manifest), layers, strict=False):
         size = manifest.files[graph.file].bytes / 2**20
         weights = ", ".join(f"{kind} {count / 1e6:.2f}" for kind, count in precisions[graph.file].weights.items())
-        table.add_row(graph.file, what, f"{size:.1f}", weights, ", ".join(graph.inputs), ", ".join(graph.outputs))
-    return table
+        rows.append((graph.file, what, f"{size:.1f}", weights, ", ".join(graph.inputs), ", ".join(graph.outputs)))
+    return rows_table(headers, rows)
 
 
 def _engines(listed: list[ListedEngine], folder: str) -> Table:
-    columns = ("engine of", "precision", "built by", "GPU", "profiles", "size (MiB)", "here")
-    table = Table(*columns, title=folder, box=None, pad_edge=False)
+    headers = ("engine of", "precision", "built by", "GPU", "profiles", "size (MiB)", "here")
+    rows = []
     for engine in listed:
         if engine.graph is None or engine.bytes is None:
-            table.add_row(engine.file, "", "", "", "", "", engine.invalid)
-            continue
-        table.add_row(
-            engine.graph,
-            engine.precision,
-            engine.flavor,
-            engine.compute_capability,
-            str(engine.profiles),
-            f"{engine.bytes / 2**20:.1f}",
-            engine.invalid or "valid",
-        )
-    return table
+            facts = [engine.file, "", "", "", "", ""]
+        else:
+            built = engine.graph, engine.precision, engine.flavor, engine.compute_capability, engine.profiles
+            facts = [*map(str, built), f"{engine.bytes / 2**20:.1f}"]
+        rows.append([*facts, engine.invalid or "valid"])
+    return rows_table(headers, rows, folder)

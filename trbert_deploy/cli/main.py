@@ -5,6 +5,7 @@ Exit codes: 0 fine, 1 a check failed or the user can mend it, 2 usage.
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from typing import Annotated
@@ -55,6 +56,9 @@ app.command()(env.env)
 def main() -> None:
     """Entry point of the console script."""
     debug = "--debug" in sys.argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")  # JSON is, whatever the locale
     # As Ctrl-C: what is half-written is cleared away before the process ends.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:

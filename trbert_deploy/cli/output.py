@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from trbert_deploy.errors import TRBertError
 
@@ -35,14 +37,14 @@ def next_command(command: str) -> None:
 
 def report_error(error: TRBertError) -> None:
     """``error: ...`` and ``hint: ...`` on stderr."""
-    stderr.print(f"[bold red]error:[/] {_plain(error.message)}")
+    stderr.print(Text.assemble(("error: ", "bold red"), error.message))
     if error.hint:
-        stderr.print(f"[bold]hint:[/] {_plain(error.hint)}")
+        stderr.print(Text.assemble(("hint: ", "bold"), error.hint))
 
 
 def facts_table(facts: dict[str, str], title: str | None = None) -> Table:
     """A table of names and values."""
-    table = Table(title=title, show_header=False, box=None, pad_edge=False)
+    table = Table(title=_plain(title), show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in facts.items():
@@ -50,5 +52,18 @@ def facts_table(facts: dict[str, str], title: str | None = None) -> Table:
     return table
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+def rows_table(headers: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> Table:
+    """A table whose words are never cut, however narrow the terminal or the pipe."""
+    table = Table(title=_plain(title), box=None, pad_edge=False)
+    cells = [*rows]
+    for place, header in enumerate(headers):
+        words = " ".join([header, *(row[place] for row in cells)]).split()
+        table.add_column(header, min_width=max(map(len, words), default=0))
+    for row in cells:
+        table.add_row(*map(_plain, row))
+    return table
+
+
+def _plain(text: str | None) -> Text | None:
+    """As it is: rich reads markup out of the brackets of a str, and a path may have some."""
+    return None if text is None else Text(text)

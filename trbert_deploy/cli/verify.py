@@ -17,7 +17,7 @@ from trbert_deploy.cli.options import (
     ThreadsOption,
 )
 from trbert_deploy.cli.output import note, stdout, write_json
-from trbert_deploy.errors import TRBertError
+from trbert_deploy.errors import BundleError, TRBertError
 
 
 def verify(
@@ -33,13 +33,14 @@ def verify(
     from trbert_deploy.engine import default_device, load
     from trbert_deploy.verification import Verification, verify_engine
 
-    opened = open_bundle(bundle)
-    damage = list(opened.damaged_files())
     report = {"schema_version": "1.0", "command": "verify", "bundle": str(bundle)}
-    if damage and as_json:
-        write_json(report | {"passed": False, "damage": damage})
-        raise typer.Exit(1)
-    opened.require_intact()
+    try:
+        opened = open_bundle(bundle)
+        opened.require_intact()
+    except BundleError as error:
+        if as_json:
+            write_json(report | {"passed": False, "damage": [error.message]})
+        raise
     results: dict[str, Verification] = {}
     where = device or default_device(runtime, provider)
     name = f"{runtime} {provider}" if provider else runtime
@@ -60,7 +61,7 @@ def verify(
             report
             | {
                 "passed": passed,
-                "damage": damage,
+                "damage": [],
                 "files": len(opened.manifest.files),
                 "results": {name: dataclasses.asdict(result) for name, result in results.items()},
             }

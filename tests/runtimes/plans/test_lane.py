@@ -5,12 +5,15 @@ ONNX Runtime does the engines' work; where there is a GPU, TensorRT does it too.
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trbert_deploy.bundle import open_bundle
+from trbert_deploy.errors import DeviceError
 from trbert_deploy.request import Limits, check_request
 from trbert_deploy.runtimes.pipeline import FusedPipeline, StagePipeline
 from trbert_deploy.runtimes.plans import lane as lane_module
@@ -172,6 +175,20 @@ def test_nothing_comes_back_but_answers_and_in_policy_mode_counts(host_setup, ra
     counts = 0 if host_setup.keep else 2  # in policy mode the kept counts of both reductions
     assert len(host_setup.device.downloaded) == len(given_answer.outputs) + counts
     assert max(host_setup.device.downloaded) < 30 * host_setup.model.config.backbone.hidden_size * 4
+
+
+def test_memory_that_is_not_there_leaves_no_freed_buffer_in_use(in_memory, random_rows, batch_of, answer, monkeypatch):
+    setup = in_memory("bert-sequence-classification", ())
+    small, large = (batch_of(random_rows(setup.model, lengths)) for lengths in ([9], [60] * 4))
+    wanted = answer(setup.model, small, setup.keep)
+    assert_answers(setup.answer(small), *wanted)
+    with monkeypatch.context() as patched:
+        patched.setattr(setup.device, "allocate", Mock(side_effect=DeviceError("no room")))
+        with pytest.raises(DeviceError, match="no room"):
+            setup.answer(large)
+    assert_answers(setup.answer(small), *wanted)
+    setup.close()
+    assert setup.device.blocks == {}
 
 
 @pytest.mark.parametrize("name", ["bert-sequence-classification", "distilbert-question-answering"])
