@@ -95,19 +95,36 @@ def session_options(threads: int | None, share_pool: bool) -> SessionOptions:
 def run_session(
     session: InferenceSession, graph: Graph, feeds: Mapping[str, OrtValue | Array], device: str
 ) -> dict[str, OrtValue]:
-    """Run a graph; on a GPU its outputs stay there, and only what is fetched is ever copied back."""
+    """Run a graph; on a GPU its outputs stay there, and only what is fetched is ever copied back.
+
+    Raises:
+        DeviceError: ONNX Runtime did not do it, most often for want of memory.
+    """
     values = {name: _ort_value(feeds[name]) for name in graph.inputs}
-    if device == "cpu":
-        results = session.run_with_ort_values(graph.outputs, values)
-    else:
-        binding = session.io_binding()
-        for name, value in values.items():
-            binding.bind_ortvalue_input(name, value)
-        for name in graph.outputs:
-            binding.bind_output(name, device)
-        session.run_with_iobinding(binding)
-        results = binding.get_outputs()
+    try:
+        results = _results(session, graph, values, device)
+    except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+        raise DeviceError(
+            f"ONNX Runtime failed in {graph.file} on {device}: {_first_line(error)}",
+            "where memory ran out, a smaller batch takes less",
+        ) from error
     return dict(zip(graph.outputs, results, strict=True))
+
+
+def _results(
+    session: InferenceSession, graph: Graph, values: Mapping[str, OrtValue], device: str
+) -> Sequence[OrtValue]:
+    if device == "cpu":
+        on_host: Sequence[OrtValue] = session.run_with_ort_values(graph.outputs, values)
+        return on_host
+    binding = session.io_binding()
+    for name, value in values.items():
+        binding.bind_ortvalue_input(name, value)
+    for name in graph.outputs:
+        binding.bind_output(name, device)
+    session.run_with_iobinding(binding)
+    on_device: Sequence[OrtValue] = binding.get_outputs()
+    return on_device
 
 
 class SessionRunner:
@@ -219,7 +236,7 @@ def _session(path: Path, provider: str, options: SessionOptions) -> InferenceSes
         session = InferenceSession(str(path), options, providers=[(provider, settings)], enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
         raise BundleError(
-            f"ONNX Runtime does not load {path}: {str(error).strip().partition(chr(10))[0]}",
+            f"ONNX Runtime does not load {path}: {_first_line(error)}",
             "check the bundle: trbert-deploy verify BUNDLE",
         ) from error
     if provider not in session.get_providers():
@@ -227,6 +244,10 @@ def _session(path: Path, provider: str, options: SessionOptions) -> InferenceSes
             f"ONNX Runtime could not start {provider} on this machine", "check the driver, or use --device cpu"
         )
     return session
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def _ort_value(value: OrtValue | Array) -> OrtValue:

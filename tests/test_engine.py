@@ -51,6 +51,37 @@ def test_many_threads_get_the_answers_of_one(bundle, mode):
             assert [row.tolist() for row in given_rows] == [row.tolist() for row in wanted_rows]
 
 
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        ([], "2 reductions of 1 rows each, not for none"),
+        ([[[0, 2, 4]]], "2 reductions of 1 rows each, not for 1"),
+        ([[[0, 2, 4]], [[0], [0]]], "not for 1, 2"),
+        ([[[0, 2, 4]], [[0, 3]]], "row 0, reduction 1"),
+        ([[[4, 2, 0]], [[0, 2]]], "row 0, reduction 0"),
+        ([[[0, 6]], [[0]]], "row 0, reduction 0"),
+        ([[[0, 2]], [[]]], "row 0, reduction 1"),
+    ],
+)
+def test_kept_sets_that_no_selection_gives_are_not_replayed(bundle, kept, words):
+    with trbert_deploy.load(bundle) as engine, pytest.raises(InputError, match=words):
+        engine.replay(
+            [[np.array(row, dtype=np.int64) for row in rows] for rows in kept], input_ids=[[5, 6, 7, 8, 9, 4]]
+        )
+
+
+def test_a_run_that_onnx_runtime_does_not_finish_is_an_error_of_ours(bundle):
+    from trbert_deploy.bundle import open_bundle
+    from trbert_deploy.runtimes.onnxrt import SessionRunner
+
+    opened = open_bundle(bundle)
+    runner = SessionRunner(opened, opened.manifest.stages, "cpu", None)
+    beyond = {name: np.full((1, 4), 10**6) for name in opened.manifest.stages[0].inputs}
+    with pytest.raises(DeviceError, match=r"ONNX Runtime failed in stage_0\.onnx on cpu: .*out of"):
+        runner.run(0, beyond)
+    runner.close()
+
+
 def test_regrouping_changes_no_answer_and_no_order(bundle):
     from trbert_deploy.bundle import open_bundle
     from trbert_deploy.request import check_request

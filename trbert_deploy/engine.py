@@ -15,7 +15,7 @@ from trbert_deploy.bundle import Bundle, open_bundle
 from trbert_deploy.errors import InputError, TRBertError
 from trbert_deploy.extras import require
 from trbert_deploy.request import check_request
-from trbert_deploy.selection import Kept
+from trbert_deploy.selection import Kept, check_kept
 
 if TYPE_CHECKING:
     from trbert_deploy.runtimes.base import Runtime
@@ -74,7 +74,7 @@ class Engine:
             **inputs: see `run`.
 
         Raises:
-            InputError: the arrays do not fit the model.
+            InputError: the arrays do not fit the model, or the kept sets not the arrays.
             TRBertError: the runtime does not run stage by stage.
         """
         return self._answer(inputs, want_kept=True, replay=kept)
@@ -83,6 +83,8 @@ class Engine:
         if self._closed:
             raise TRBertError("the engine is closed", "load the bundle again")
         request = check_request(self.manifest.task_facts, self.manifest.limit_facts, inputs)
+        if replay is not None:
+            check_kept(replay, request.lengths, len(self.manifest.reduction_layers))
         answer = self.runtime.answer(request, want_kept=want_kept, replay=replay)
         return EngineOutput(answer.outputs, answer.kept)
 

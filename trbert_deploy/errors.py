@@ -32,7 +32,7 @@ class InputError(TRBertError, ValueError):
 
 
 class DeviceError(TRBertError, RuntimeError):
-    """A device or provider was asked for that this machine does not offer."""
+    """A device or provider was asked for that this machine does not offer, or it failed."""
 
 
 class CheckFailedError(TRBertError):

@@ -56,6 +56,11 @@ _OWN_KEYS = {
 _ABSENT = {"sentence_spans": [[-1, -1]], "candidate_positions": [-1]}
 
 
+def takes_one_text(task: Task) -> bool:
+    """Whether a text by itself is an item of the task."""
+    return "text" in _PLAIN_KEYS.get(task.name, ())
+
+
 @dataclass(frozen=True)
 class Item:
     """One item, understood but not tokenized.

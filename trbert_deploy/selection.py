@@ -108,6 +108,36 @@ def keep_mask(kept: npt.NDArray[np.int64], before: npt.NDArray[np.int64] | None,
     return mask
 
 
+def check_kept(kept: Kept, lengths: npt.NDArray[np.int64], reductions: int) -> None:
+    """See that kept sets are such as selections give.
+
+    Args:
+        kept: for each reduction and row the kept positions of the original row.
+        lengths: int64 [B], tokens of the rows.
+        reductions: how many the model has.
+
+    Raises:
+        InputError: their numbers are others, or a row's positions do not ascend or are not among those before.
+    """
+    if len(kept) != reductions or any(len(rows) != len(lengths) for rows in kept):
+        shape = ", ".join(str(len(rows)) for rows in kept) or "none"
+        raise InputError(
+            f"kept sets are wanted for {reductions} reductions of {len(lengths)} rows each, not for {shape}",
+            "give EngineOutput.selection of the same batch",
+        )
+    for row, length in enumerate(lengths):
+        before = np.arange(length)
+        for reduction, rows in enumerate(kept):
+            positions = np.asarray(rows[row])
+            if not positions.size or (np.diff(positions) <= 0).any() or not np.isin(positions, before).all():
+                raise InputError(
+                    f"row {row}, reduction {reduction}: kept positions must ascend, be at least one, and be among the "
+                    f"{len(before)} that reach it",
+                    "give EngineOutput.selection of the same batch",
+                )
+            before = positions
+
+
 def kept_positions(keep_masks: Sequence[npt.NDArray[np.int64]], restores: bool) -> list[npt.NDArray[np.int64]]:
     """Chain one row's keep masks into positions in the original row.
 

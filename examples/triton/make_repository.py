@@ -87,6 +87,8 @@ def make_repository(
         raise TRBertError(f"{name!r} is no name for a model", "give one without a slash: --name trbert")
     if repository.exists():
         raise TRBertError(f"{repository} exists", "give another folder, or remove it first")
+    if max_batch_size < 1 or (threads is not None and threads < 1):
+        raise TRBertError("--max-batch-size and --threads take numbers from 1 on")
     bundle.require_intact()
     graph = onnx.load(bundle.path(bundle.manifest.fused.file)).graph
     with whole_folder(repository, force=False, replaceable=lambda folder: False) as folder:

@@ -48,6 +48,10 @@ def test_every_workload_must_be_fast_enough():
     assert "0.10 too little" in failed.text
 
 
+def test_no_number_is_no_pass():
+    assert not speed_up_gate([workload("batch 1", 3)], "ort dense", float("nan")).passed
+
+
 def test_a_speed_up_without_baseline_is_an_error():
     with pytest.raises(TRBertError, match="--min-speedup cannot be checked"):
         speed_up_gate([workload("batch 1", 3)], None, 2)

@@ -163,10 +163,6 @@ def test_facts_in_the_forms_that_the_library_uses():
     manifest = Manifest.model_validate(facts())
     assert manifest.task_facts.name == "sequence-classification"
     assert manifest.limit_facts == Limits(512, 30522, 2)
-    assert manifest.default_selection.keep == (0.4,)
-    assert manifest.default_selection.mode == "budget"
-    policy = Manifest.model_validate(changed("selection", {"mode": "policy", "keep": []}))
-    assert policy.default_selection.mode == "policy"
 
 
 # -- opening -------------------------------------------------------------------------------------------------

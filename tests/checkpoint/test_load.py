@@ -271,6 +271,18 @@ def test_unknown_architectures(folder, architectures):
     assert "TRBertForSequenceClassification" in caught.value.hint
 
 
+def test_a_folder_in_the_place_of_the_config(folder):
+    (folder / "config.json").unlink()
+    (folder / "config.json").mkdir()
+    with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
+        load_checkpoint(folder)
+
+
+def test_a_name_that_is_too_long():
+    with pytest.raises(CheckpointError, match="there is no folder"):
+        load_checkpoint("x" * 300)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -362,3 +374,11 @@ def test_a_hub_id_is_downloaded_and_loaded(own_folder, monkeypatch, tmp_path):
     ((name, patterns),) = asked
     assert name == "org/model"
     assert not any("py" in pattern.rpartition(".")[2] for pattern in patterns)  # no code is fetched
+
+
+def test_a_hub_id_of_a_bundle(own_folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(own_folder, tmp_path / "bundle" / "reference")
+    (tmp_path / "bundle" / "manifest.json").write_text("{}")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_args, **_kwargs: str(tmp_path / "bundle"))
+    assert load_checkpoint("org/model").folder == tmp_path / "bundle" / "reference"

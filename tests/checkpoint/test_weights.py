@@ -38,6 +38,14 @@ def test_a_truncated_file_of_the_old_torch_format(tmp_path, part):
         read_weights(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors"])
+def test_a_pointer_in_the_place_of_the_weights(tmp_path, name):
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(CheckpointError, match="Git LFS pointer") as caught:
+        read_weights(tmp_path)
+    assert caught.value.hint == "git lfs pull"
+
+
 class _RunsCode:
     def __init__(self, witness):
         self.witness = witness

@@ -52,10 +52,18 @@ def test_a_gate_that_is_kept_is_exit_code_0(cli, folder):
     result = cli("bench", folder, *QUICK, "--min-speedup", 0.0001)
     assert result.exit_code == 0
     assert "--min-speedup passed" in result.stderr
+    assert result.stderr.splitlines()[-1] == f"next: trbert-deploy predict {folder} --data FILE.jsonl"  # no tokenizer
 
 
 @pytest.mark.parametrize(
-    "wrong", [("--batch-size", "1,x"), ("--length", "0"), ("--json", "--markdown"), ("--iterations", "0")]
+    "wrong",
+    [
+        ("--batch-size", "1,x"),
+        ("--length", "0"),
+        ("--json", "--markdown"),
+        ("--iterations", "0"),
+        ("--beside", "openvino"),
+    ],
 )
 def test_usage_errors_are_exit_code_2(cli, folder, wrong):
     assert cli("bench", folder, *wrong).exit_code == 2

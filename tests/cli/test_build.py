@@ -36,6 +36,12 @@ def test_build_then_build_again_then_inspect(cli, bundle):
     assert "is no engine of this release" in " ".join(shown.stdout.split())
 
 
+def test_buckets_come_from_one_place(cli, bundle):
+    result = cli("build", bundle, "--flavor", "rtx", "--buckets", "64", "--data", "rows.jsonl")
+    assert result.exit_code == 2
+    assert "not both" in result.output
+
+
 def test_inspect_of_a_bundle_without_engines(cli, bundle):
     assert json.loads(cli("inspect", bundle, "--json").stdout)["engines"] == []
 

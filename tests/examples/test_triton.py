@@ -241,6 +241,9 @@ def test_what_cannot_be_made_is_refused_and_leaves_nothing(bundle_of, tmp_path, 
         script.make_repository(bundle, tmp_path / "there")
     with pytest.raises(TRBertError, match="no name"):
         script.make_repository(bundle, tmp_path / "m", name="a/b")
+    for wrong in ({"max_batch_size": 0}, {"threads": 0}):
+        with pytest.raises(TRBertError, match="from 1 on"):
+            script.make_repository(bundle, tmp_path / "m", **wrong)
     copy = tmp_path / "copy"
     shutil.copytree(bundle.folder, copy)
     manifest = json.loads((copy / "manifest.json").read_text())

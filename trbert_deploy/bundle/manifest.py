@@ -7,7 +7,6 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trbert_deploy.request import Limits
-from trbert_deploy.selection import Selection
 from trbert_deploy.tasks import TASKS, Task, task_named
 
 #: Grows by its second number when something is added, by its first when older readers must refuse.
@@ -154,11 +153,6 @@ class Manifest(_Part):
     def limit_facts(self) -> Limits:
         """Limits in the form that requests are checked against."""
         return Limits(self.limits.max_length, self.limits.vocab_size, self.limits.token_types)
-
-    @property
-    def default_selection(self) -> Selection:
-        """The selection that the bundle was exported with."""
-        return Selection(tuple(self.selection.keep))
 
 
 def layer_range(first: int, end: int) -> str:

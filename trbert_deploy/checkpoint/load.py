@@ -102,23 +102,32 @@ def folder_of(source: str | Path) -> Path:
         CheckpointError: there is none.
     """
     folder = Path(source)
-    if folder.is_dir():
-        if not (folder / "manifest.json").is_file():
-            return folder
-        if not (folder / "reference").is_dir():
-            raise CheckpointError(
-                f"the bundle {folder} holds no PyTorch checkpoint: it was exported with --no-reference",
-                "give the checkpoint that it was made from",
-            )
-        return folder / "reference"
-    if folder.is_file():
+    try:
+        is_folder, is_file = folder.is_dir(), folder.is_file()
+    except OSError as error:  # a name too long, a drive that is not there
+        raise CheckpointError(f"there is no folder {source}: {error.strerror}") from error
+    if is_folder:
+        return _inside(folder)
+    if is_file:
         raise CheckpointError(f"{source} is a file", "give the folder that holds config.json and the weights")
     text = str(source)
     if text == builtin.NAME:
         return builtin.FOLDER
     if text.startswith((".", "/", "~")) or text.count("/") > 1 or not text:
         raise CheckpointError(f"there is no folder {source}")
-    return _download(text)
+    return _inside(_download(text))
+
+
+def _inside(folder: Path) -> Path:
+    """Where in a folder the checkpoint stands: a bundle has it in a folder of its own."""
+    if not (folder / "manifest.json").is_file():
+        return folder
+    if not (folder / "reference").is_dir():
+        raise CheckpointError(
+            f"the bundle {folder} holds no PyTorch checkpoint: it was exported with --no-reference",
+            "give the checkpoint that it was made from",
+        )
+    return folder / "reference"
 
 
 def _download(hub_id: str) -> Path:
@@ -149,6 +158,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{folder} is no model: it has no config.json", "give the folder that save_pretrained wrote"
         ) from None
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{file} is not valid JSON: {error}") from error
     if not isinstance(raw, dict):

@@ -53,8 +53,15 @@ def _shards(index: Path) -> list[str]:
     raise CheckpointError(f"{index} is not a valid index of weight files", "copy the checkpoint again")
 
 
+_LFS_POINTER = b"version https://git-lfs"
+
+
 def _read_file(file: Path) -> dict[str, Tensor]:
     try:
+        with file.open("rb") as stream:
+            start = stream.read(len(_LFS_POINTER))
+        if start == _LFS_POINTER:
+            raise CheckpointError(f"{file} is a Git LFS pointer, not the weights themselves", "git lfs pull")
         if file.suffix == ".safetensors":
             return dict(load_file(file))
         tensors = torch.load(file, map_location="cpu", weights_only=True)
@@ -64,9 +71,9 @@ def _read_file(file: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{file} cannot be read as weights: {_first_line(error)}", "it may be truncated: copy it again"
         ) from error
-    except pickle.UnpicklingError as error:
+    except pickle.UnpicklingError as error:  # PyTorch's message advises to unpickle it all the same
         raise CheckpointError(
-            f"{file} holds more than tensors and is not unpickled: {_first_line(error)}",
+            f"{file} holds more than tensors, or something else, and is not unpickled",
             "save the model's state_dict() alone, best as model.safetensors",
         ) from error
     if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):

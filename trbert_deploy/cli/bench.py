@@ -30,7 +30,7 @@ def bench(
     bundle: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[BUNDLE]",
+            metavar="BUNDLE",
             show_default=False,
             help="Folder that `export` wrote; without one, the model that ships with the package is exported once "
             "into your cache.",
@@ -102,6 +102,7 @@ def bench(
         raise typer.BadParameter("--json and --markdown exclude each other")
     from trbert_deploy.bench import BenchOptions, run_bench
     from trbert_deploy.engine import default_device
+    from trbert_deploy.items import takes_one_text
 
     options = BenchOptions(
         runtime=runtime,
@@ -129,7 +130,11 @@ def bench(
         note(f"{gate.name} {'passed' if gate.passed else 'FAILED'}: {gate.text}")
     if not report.passed:
         raise typer.Exit(1)
-    next_command(f"trbert-deploy predict {shlex.quote(str(opened.folder))} 'A text of some length, such as this one.'")
+    where = shlex.quote(str(opened.folder))
+    if opened.manifest.tokenizer is not None and takes_one_text(opened.manifest.task_facts):
+        next_command(f"trbert-deploy predict {where} 'A text of some length, such as this one.'")
+    else:
+        next_command(f"trbert-deploy predict {where} --data FILE.jsonl")
 
 
 def _open(folder: Path | None) -> Bundle:
@@ -166,7 +171,9 @@ def _runtimes(texts: list[str]) -> tuple[str, ...]:
     from trbert_deploy.bench.arms import BESIDE
 
     names = [name for text in texts for name in text.split(",")]
-    return tuple(BESIDE) if names == ["all"] else tuple(dict.fromkeys(names))
+    if unknown := sorted({*names} - {*BESIDE, "all"}):
+        raise typer.BadParameter(f"--beside takes {', '.join(BESIDE)}, or all, not {unknown[0]!r}")
+    return tuple(BESIDE) if "all" in names else tuple(dict.fromkeys(names))
 
 
 def _integers(texts: list[str], option: str) -> tuple[int, ...]:

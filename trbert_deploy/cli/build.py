@@ -63,6 +63,8 @@ def build(
     from trbert_deploy.runtimes.plans.flavor import find_flavor
     from trbert_deploy.sizing import choose_grid
 
+    if data is not None and buckets is not None:
+        raise typer.BadParameter("give --data or --buckets, not both")
     opened = open_bundle(bundle)
     find_flavor(flavor)  # before anything is counted
     graphs_to_build(opened, fused=fused)

@@ -107,7 +107,7 @@ def _items(texts: list[str] | None, data: str | None) -> Iterable[Any]:
         return texts
     if data is not None:
         return read_json_lines(data)
-    if not sys.stdin.isatty():
+    if sys.stdin is not None and not sys.stdin.isatty():
         lines = read_json_lines("-")
         if (first := next(lines, None)) is not None:
             return chain([first], lines)
