@@ -1,11 +1,12 @@
-"""What regrouping rows by length and by kept count gives: one pipeline with and without it, real reviews.
+"""What grouping rows gives, by length at the input and by kept count between stages: one pipeline, real reviews.
 
 The model is the one that ships with the package, in policy mode, so kept counts differ from row to row. Run it on an
 idle machine:
 
     python benchmarks/regrouping.py --threads 2 --json regrouping.json
 
-"Without" keeps a batch together from the input on, padded to its longest row at every stage.
+Three arms on the same batches: every batch whole, padded to its widest row at every stage; grouped at the input and
+never again; and as the runtimes do it, in both places.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import dataclasses
 import functools
 import json
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from trbert_deploy.bench.stats import latency, speed_up
+from trbert_deploy.bench.stats import latency
 from trbert_deploy.bench.timing import interleave
 from trbert_deploy.bench.workload import Dataset, data_workload, read_dataset
 from trbert_deploy.bundle import Bundle, open_bundle
@@ -28,42 +31,64 @@ from trbert_deploy.calib_data import evaluation_file
 from trbert_deploy.environment import environment
 from trbert_deploy.export.builtin import builtin_bundle
 from trbert_deploy.request import check_request
+from trbert_deploy.runtimes.grouping import plan_groups
 from trbert_deploy.runtimes.onnxrt import StagedRuntime, share_threads
+from trbert_deploy.runtimes.pipeline import Plan
+from trbert_deploy.tables import markdown_table
 
-TARGET = 1.3
+
+def whole(stage: int, counts: npt.NDArray[np.int64], sequences: int) -> list[npt.NDArray[np.int64]]:
+    """All rows together."""
+    return [np.arange(len(counts))]
+
+
+def at_input(stage: int, counts: npt.NDArray[np.int64], sequences: int) -> list[npt.NDArray[np.int64]]:
+    """By length, and what was grouped stays together."""
+    return plan_groups(counts, sequences_a_row=sequences) if stage == 0 else whole(stage, counts, sequences)
+
+
+def everywhere(stage: int, counts: npt.NDArray[np.int64], sequences: int) -> list[npt.NDArray[np.int64]]:
+    """By length, and between stages by kept count, as the runtimes do it."""
+    return plan_groups(counts, sequences_a_row=sequences)
+
+
+PLANS: dict[str, Plan] = {"none": whole, "at the input": at_input, "at the input and between stages": everywhere}
 
 
 @dataclass(frozen=True)
 class Result:
-    """Rows a second, their ratio, and what the selectors kept.
+    """One arm.
 
-    `of_medians` is the ratio of the medians, `quartiles` are of the single rounds' ratios.
+    Attributes:
+        groups: where rows are grouped.
+        rows_per_second: all rows over all time.
+        times_whole: by how much more that is than without groups.
+        padded_tokens: tokens that the layers compute over those that rows have, weighted by the layers of each stage.
+        samples_ms: a batch each.
     """
 
-    with_rows_per_second: float
-    without_rows_per_second: float
-    throughput_ratio: float
-    of_medians: float
-    quartiles: tuple[float, float]
-    kept_fractions: list[float]
-    target: float
-    with_samples_ms: list[float]
-    without_samples_ms: list[float]
+    groups: str
+    rows_per_second: float
+    times_whole: float
+    padded_tokens: float
+    samples_ms: list[float]
 
 
 def measure(
     bundle: Bundle, dataset: Dataset, *, batch_size: int, threads: int | None, iterations: int, warmup: int
-) -> Result:
-    """Time both pipelines, interleaved, on the same batches of rows as they come."""
+) -> tuple[list[float], list[Result]]:
+    """Time the arms, interleaved, on the same batches of rows as they come.
+
+    Returns:
+        The fractions that the reductions keep, and a result for each of `PLANS`.
+    """
     workload = data_workload(dataset, batch_size, iterations, seed=2021)
     manifest = bundle.manifest
     requests = [
         check_request(manifest.task_facts, manifest.limit_facts, dataset.batch(rows)) for rows in workload.batches
     ]
-    arms = {
-        name: StagedRuntime(bundle, threads=threads, regroup=regroup)
-        for name, regroup in (("with", True), ("without", False))
-    }
+    counted = {name: _Counted(plan) for name, plan in PLANS.items()}
+    arms = {name: StagedRuntime(bundle, threads=threads, plan=plan) for name, plan in counted.items()}
 
     def call(name: str, number: int) -> object:
         return arms[name].answer(requests[number % len(requests)], want_kept=False)
@@ -76,24 +101,40 @@ def measure(
     timed = np.concatenate([workload.rows_of_round(number) for number in range(iterations)])
     tokens = int(dataset.lengths[timed].sum())
     speed = {name: latency(values, len(timed), tokens).rows_per_second for name, values in samples.items()}
-    ratio = speed_up("without", samples["without"], samples["with"])
     fractions = []
     for request in requests:
-        kept = arms["with"].answer(request, want_kept=True).kept or []
+        kept = arms["none"].answer(request, want_kept=True).kept or []
         fractions.append([np.mean([len(p) for p in rows] / request.lengths) for rows in kept])
     for arm in arms.values():
         arm.close()
-    return Result(
-        with_rows_per_second=speed["with"],
-        without_rows_per_second=speed["without"],
-        throughput_ratio=speed["with"] / speed["without"],
-        of_medians=ratio.of_medians,
-        quartiles=(ratio.of_rounds_low, ratio.of_rounds_high),
-        kept_fractions=[float(fraction) for fraction in np.mean(fractions, axis=0)],
-        target=TARGET,
-        with_samples_ms=samples["with"],
-        without_samples_ms=samples["without"],
-    )
+    bounds = [0, *manifest.reduction_layers, manifest.model.num_layers]
+    layers = np.diff(bounds)
+    return [float(fraction) for fraction in np.mean(fractions, axis=0)], [
+        Result(name, speed[name], speed[name] / speed["none"], counted[name].ratio(layers), samples[name])
+        for name in PLANS
+    ]
+
+
+class _Counted:
+    """A plan that adds up what it makes the layers compute."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._computed: Counter[int] = Counter()
+        self._real: Counter[int] = Counter()
+
+    def __call__(self, stage: int, counts: npt.NDArray[np.int64], sequences: int) -> list[npt.NDArray[np.int64]]:
+        groups = self._plan(stage, counts, sequences)
+        self._computed[stage] += sum(len(group) * int(counts[group].max()) for group in groups)
+        self._real[stage] += int(counts.sum())
+        return groups
+
+    def ratio(self, layers: npt.NDArray[np.int64]) -> float:
+        """Computed tokens over real ones, each stage as often as it has layers."""
+        computed, real = (
+            sum(count * tokens[stage] for stage, count in enumerate(layers)) for tokens in (self._computed, self._real)
+        )
+        return float(computed / real)
 
 
 def main() -> None:
@@ -110,7 +151,7 @@ def main() -> None:
     share_threads(options.threads)  # before the export's own checks size the pool
     progress = functools.partial(print, file=sys.stderr)
     bundle = open_bundle(options.bundle) if options.bundle else builtin_bundle(progress)
-    result = measure(
+    fractions, results = measure(
         bundle,
         read_dataset(bundle, evaluation_file()),
         batch_size=options.batch_size,
@@ -118,20 +159,20 @@ def main() -> None:
         iterations=options.iterations,
         warmup=options.warmup,
     )
-    kept = ", ".join(f"{100 * fraction:.0f} %" for fraction in result.kept_fractions)
-    print(
-        f"batch {options.batch_size}, kept {kept}: {result.with_rows_per_second:.1f} rows/s with regrouping, "
-        f"{result.without_rows_per_second:.1f} without: {result.throughput_ratio:.2f}x (medians "
-        f"{result.of_medians:.2f}x, quartiles {result.quartiles[0]:.2f}-{result.quartiles[1]:.2f}), "
-        f"target {result.target}"
-    )
+    print(f"batch {options.batch_size}, kept {', '.join(f'{100 * fraction:.0f} %' for fraction in fractions)}")
+    rows = [
+        (one.groups, f"{one.rows_per_second:.1f}", f"{one.times_whole:.2f}x", f"{one.padded_tokens:.2f}")
+        for one in results
+    ]
+    print(markdown_table(("groups", "rows/s", "throughput", "tokens computed, of real ones"), rows))
     if options.json:
         document = {
             "benchmark": "regrouping",
             "config": {"model": bundle.manifest.model.source}
             | {name: getattr(options, name) for name in ("threads", "batch_size", "iterations", "warmup")},
             "environment": environment(),
-            "results": [dataclasses.asdict(result)],
+            "kept_fractions": fractions,
+            "results": [dataclasses.asdict(one) for one in results],
         }
         options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 

@@ -16,7 +16,6 @@ def plan_groups(
     counts: npt.NDArray[np.int64],
     *,
     sequences_a_row: int = 1,
-    regroup: bool = True,
     overhead_tokens: int | None = None,
     max_rows: int | None = None,
 ) -> list[npt.NDArray[np.int64]]:
@@ -28,7 +27,6 @@ def plan_groups(
     Args:
         counts: int64 [B], tokens of each row.
         sequences_a_row: sequences that each row stands for (options in multiple choice).
-        regroup: False keeps all rows together, in their order.
         overhead_tokens: what one more group costs; by default `GROUP_OVERHEAD_TOKENS`.
         max_rows: no group has more rows.
 
@@ -36,7 +34,7 @@ def plan_groups(
         Arrays of row indices, longest rows first; within a group in ascending order of index.
     """
     size = len(counts)
-    if not regroup or size == 1:
+    if size == 1:
         return [np.arange(size)]
     overhead = GROUP_OVERHEAD_TOKENS if overhead_tokens is None else overhead_tokens
     order = np.argsort(-counts, kind="stable")

@@ -23,7 +23,7 @@ from trbert_deploy.environment import usable_cpus
 from trbert_deploy.errors import BundleError, DeviceError, TRBertError
 from trbert_deploy.request import Request
 from trbert_deploy.runtimes.base import Answer, Array
-from trbert_deploy.runtimes.pipeline import FusedPipeline, StagePipeline
+from trbert_deploy.runtimes.pipeline import FusedPipeline, Plan, StagePipeline
 from trbert_deploy.selection import Kept
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -172,7 +172,7 @@ class StagedRuntime:
         threads: int | None = None,
         share_pool: bool = True,
         graphs: Sequence[Graph] | None = None,
-        regroup: bool = True,
+        plan: Plan | None = None,
     ) -> None:
         manifest = bundle.manifest
         graphs = manifest.stages if graphs is None else graphs
@@ -180,7 +180,7 @@ class StagedRuntime:
         self.device = device
         self._runner = SessionRunner(bundle, graphs, device, threads, share_pool)
         self._pipeline = StagePipeline(
-            self._runner, [graph.inputs for graph in graphs], manifest.selection.keep, regroup=regroup
+            self._runner, [graph.inputs for graph in graphs], manifest.selection.keep, plan=plan
         )
 
     def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:

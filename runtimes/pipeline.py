@@ -49,8 +49,7 @@ class StagePipeline(Generic[Handle]):
         runner: runs one stage.
         stage_inputs: for each stage, the names of its graph's inputs.
         keep: budget fractions, one for each reduction; empty in policy mode.
-        regroup: whether rows are regrouped by their counts, at the input and between stages.
-        plan: how rows are split, where `plan_groups` is not what the runner needs; then `regroup` means nothing.
+        plan: how rows are split, at the input and between stages; by default by `plan_groups`.
     """
 
     def __init__(
@@ -59,15 +58,12 @@ class StagePipeline(Generic[Handle]):
         stage_inputs: Sequence[Sequence[str]],
         keep: Sequence[float],
         *,
-        regroup: bool = True,
         plan: Plan | None = None,
     ) -> None:
         self._runner = runner
         self._stage_inputs = stage_inputs
         self._keep = keep
-        self._plan = plan or (
-            lambda stage, counts, sequences: plan_groups(counts, sequences_a_row=sequences, regroup=regroup)
-        )
+        self._plan = plan or (lambda stage, counts, sequences: plan_groups(counts, sequences_a_row=sequences))
 
     def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
         """Run a batch; see `Runtime.answer`."""

@@ -37,10 +37,14 @@ def test_regrouping(benchmark, golden_bundle):
     regrouping = benchmark("regrouping")
     bundle = open_bundle(golden_bundle("bert-sequence-classification"))
     rows = random_dataset(bundle, [5, 60, 7, 55, 6, 58, 9, 50], seed=0)
-    result = regrouping.measure(bundle, rows, batch_size=4, threads=None, iterations=4, warmup=1)
-    assert result.throughput_ratio == pytest.approx(result.with_rows_per_second / result.without_rows_per_second)
-    assert len(result.with_samples_ms) == len(result.without_samples_ms) == 4
-    assert 0 < result.kept_fractions[1] <= result.kept_fractions[0] <= 1
+    fractions, results = regrouping.measure(bundle, rows, batch_size=4, threads=None, iterations=4, warmup=1)
+    assert 0 < fractions[1] <= fractions[0] <= 1
+    assert [result.groups for result in results] == list(regrouping.PLANS)
+    whole, at_input, everywhere = results
+    for result in results:
+        assert len(result.samples_ms) == 4
+        assert result.times_whole == pytest.approx(result.rows_per_second / whole.rows_per_second)
+    assert whole.padded_tokens > at_input.padded_tokens >= everywhere.padded_tokens >= 1
 
 
 @pytest.fixture(scope="module")

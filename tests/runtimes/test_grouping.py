@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import numpy as np
 import pytest
@@ -112,14 +111,3 @@ def test_equal_rows_run_together_in_their_order():
 def test_short_rows_do_not_pay_for_a_long_one():
     groups = plan_groups(np.array([10, 512, 12, 500, 11]))
     assert [group.tolist() for group in groups] == [[1, 3], [0, 2, 4]]
-
-
-@given(COUNTS)
-def test_without_regrouping_all_rows_stay_together(counts):
-    (group,) = plan_groups(np.array(counts), regroup=False)
-    assert group.tolist() == list(range(len(counts)))
-
-
-def test_without_regrouping_the_batch_is_whole_even_beyond_the_cap():
-    (group,) = plan_groups(np.full(math.ceil(MAX_GROUP_TOKENS / 512) + 5, 512), regroup=False)
-    assert len(group) == math.ceil(MAX_GROUP_TOKENS / 512) + 5

@@ -54,7 +54,8 @@ class OnnxStages:
 
 def pipeline_of(model, runner, keep, regroup):
     inputs = [stage_spec(model, index, bool(keep)).inputs for index in range(model.num_stages)]
-    return StagePipeline(runner, inputs, keep, regroup=regroup)
+    plan = None if regroup else lambda stage, counts, sequences: [np.arange(len(counts))]
+    return StagePipeline(runner, inputs, keep, plan=plan)
 
 
 def request_of(model, batch):
