@@ -95,7 +95,7 @@ def read_examples(path: Path | str, names: Sequence[str] | None = None) -> Examp
 
     Args:
         path: JSON lines (.jsonl, also .xz or .gz), CSV or parquet, with the columns ``text``, ``label`` and, for pairs,
-            ``text_pair``. Labels are numbers from 0 or names.
+            ``text_pair``. Labels are numbers from 0 or names. In CSV, digits are a name where `names` has it.
         names: the model's labels in order; by default what the file holds.
 
     Raises:
@@ -120,7 +120,8 @@ def read_examples(path: Path | str, names: Sequence[str] | None = None) -> Examp
         sources.append(source)
     if not texts:
         raise InputError(f"{path} holds no rows")
-    if path.suffix == ".csv" and all(str(label).removeprefix("-").isdecimal() for label in given):
+    digits = all(str(label).removeprefix("-").isdecimal() for label in given)
+    if path.suffix == ".csv" and digits and set(given).isdisjoint(names or ()):
         given = [int(label) for label in given]  # CSV has no types
     names = tuple(names) if names else _names_of(given, path)
     number_of: dict[str | int, int] = {name: number for number, name in enumerate(names)}
