@@ -123,6 +123,27 @@ def test_numbers_that_leave_some_out_still_count_from_zero(write):
     assert only_zero.names == ("LABEL_0", "LABEL_1")
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 10_000_000], "labels up to 10000000, of which only 2 occur"),
+        ([0, 4, 4], "labels up to 4, of which only 2 occur"),
+        ([2], "labels up to 2, of which only 1 occur"),
+        ([7, 10**30, 9], f"labels up to {10**30}, of which only 3 occur"),
+    ],
+)
+def test_numbers_that_are_somebodys_ids_need_names(write, labels, message):
+    file = write("jsonl", [{"text": "t", "label": label} for label in labels])
+    with pytest.raises(InputError, match=message) as caught:
+        read_examples(file)
+    assert "--labels" in caught.value.hint
+
+
+def test_named_classes_may_have_no_row(write):
+    file = write("csv", [{"text": "t", "label": label} for label in (0, 4)])
+    assert read_examples(file, list("abcde")).labels.tolist() == [0, 4]
+
+
 def test_a_changed_file_is_read_anew(write):
     for label in (0, 1):
         file = write("csv", [{"text": "a", "label": label}])

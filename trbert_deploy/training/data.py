@@ -100,6 +100,7 @@ def read_examples(path: Path | str, names: Sequence[str] | None = None) -> Examp
 
     Raises:
         InputError: the file cannot be read, a column is missing, or a label is not one of `names`; the row is named.
+            Or, without `names`, numbers up to the largest leave more than half of the classes without a row.
     """
     path = Path(path)
     texts: list[tuple[str, ...]] = []
@@ -177,7 +178,13 @@ def _names_of(labels: Sequence[str | int], path: Path) -> tuple[str, ...]:
     numbers = {int(label) for label in labels}
     if min(numbers) < 0:
         raise InputError(f"{path} holds the label {min(numbers)}", "number the labels from 0")
-    return tuple(f"LABEL_{number}" for number in range(max(max(numbers) + 1, 2)))
+    classes = max(max(numbers) + 1, 2)
+    if classes > 2 * len(numbers):  # they are somebody's ids: most of the classes would have no row
+        raise InputError(
+            f"{path} holds labels up to {max(numbers)}, of which only {len(numbers)} occur",
+            "number the labels from 0 without gaps, or name every class: --labels",
+        )
+    return tuple(f"LABEL_{number}" for number in range(classes))
 
 
 class TokenizedExamples:
