@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from transformers import get_linear_schedule_with_warmup
 
-from trbert_deploy.errors import DeviceError
+from trbert_deploy.errors import DeviceError, TRBertError
 from trbert_deploy.training.arguments import TrainingArguments
 from trbert_deploy.training.data import BatchPlan, Examples, TokenizedExamples
 from trbert_deploy.training.devices import make_accelerator
@@ -287,6 +287,26 @@ def test_training_is_told_how_far_it_is(examples, tmp_path):
     assert [line["step"] for line in lines] == [4, 5, 8, 10, 12, 15]  # and with every state, at 5 and 10
     assert all(line["phase"] == "watched" and line["rows"] == 4 for line in lines)
     assert told[0][2]["rows"] == 4  # there is something to show from the first step on
+
+
+# -- divergence ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["fine-tuning", "selectors", "joint"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_loss_that_is_no_number_ends_the_run_with_what_to_do(kind, value, tiny_model, examples, tmp_path):
+    phase = phase_of(kind, tiny_model)
+    poisoned = phase.dense if kind == "fine-tuning" else phase.model
+    with torch.no_grad():
+        poisoned.backbone.embeddings.word_embeddings.weight[5:, 0] = value
+    with pytest.raises(TRBertError, match=rf"{kind}: the loss is nan at step 1\. lower the learning rate"):
+        train(phase, examples, tmp_path)
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_learning_rate_far_too_large_is_noticed(tiny_model, examples, tmp_path):
+    with pytest.raises(TRBertError, match="joint: the loss is nan at step 2"):
+        train(phase_of("joint", tiny_model), examples, tmp_path, learning_rate=1e30)
 
 
 # -- precision -----------------------------------------------------------------------------------------------
