@@ -14,8 +14,10 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast
 
+from trbert_deploy.bundle import open_bundle
 from trbert_deploy.checkpoint import load_checkpoint, load_tokenizer
 from trbert_deploy.errors import InputError, TRBertError
+from trbert_deploy.tokenization import BundleTokenizer
 from trbert_deploy.training.arguments import TrainingArguments
 from trbert_deploy.training.metrics import read_metrics
 from trbert_deploy.training.run import train
@@ -245,6 +247,31 @@ def test_the_command_trains_and_names_the_next_one(cli, encoder, tmp_path):
     model = tmp_path / "run" / "alpha-0.5" / "model"
     assert result.stderr.splitlines()[-1] == f"next: trbert-deploy export {model} --out bundle --with-dense"
     assert load_checkpoint(model).model.config.id2label == {0: "negative", 1: "positive"}
+
+
+def test_an_export_cuts_rows_where_the_training_did(cli, encoder, tmp_path):
+    """The model has 40 positions; bundle, checkpoints and training agree on fewer, in a run that went on too."""
+    data = write_texts(tmp_path / "few.jsonl", 60)
+    arguments = TrainingArguments(
+        max_length=20, batch_size=16, samples=2, fine_tune_epochs=1, selector_epochs=1, joint_epochs=1
+    )
+    run = tmp_path / "run"
+
+    def kill(name: str, *_: object) -> None:
+        if name.endswith("joint"):
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(encoder, data, run, arguments, device="cpu", report=kill)
+    first = train(encoder, data, run, arguments, device="cpu")
+    for part in ("teacher", "alpha-1/selectors", "alpha-1/model"):
+        assert load_tokenizer(run / part).model_max_length == 20
+    assert train(encoder, data, run, arguments, device="cpu") == first
+    result = cli("export", run / "alpha-1" / "model", "--out", tmp_path / "bundle")
+    assert result.exit_code == 0, result.stderr
+    (row,) = BundleTokenizer(open_bundle(tmp_path / "bundle")).encode([{"text": " ".join(FILLERS)}])
+    assert row.truncated
+    assert row.length == 20
 
 
 def test_two_processes_train_one_model(encoder, tmp_path):

@@ -16,7 +16,7 @@ class TrainingArguments:
     Attributes:
         labels: names of the classes of a bare encoder to be, in order; None takes the data's.
         hold_out: fraction of the training rows that is set aside to evaluate on, where no other file is given.
-        max_length: tokens a row is cut to (upstream: 512). At most the backbone's limit.
+        max_length: tokens a row is cut to (upstream: 512), by the saved tokenizer too. At most the backbone's limit.
         batch_size: rows in a step, on each device (upstream: 32).
         micro_batch_size: rows that run at once; their gradients are accumulated (upstream: 8). More are faster where
             the memory holds them: in step (d), `samples` times as many.

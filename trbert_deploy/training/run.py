@@ -114,6 +114,7 @@ def train(
     with _locked(out, accelerator):
         _claim(out, config, accelerator)
         limit = min(arguments.max_length, start.model.config.backbone.max_position_embeddings)
+        start.tokenizer.model_max_length = limit  # saved with the weights: an export cuts rows where the training did
         rows = TokenizedExamples(examples, start.tokenizer, limit)
         run = _Run(accelerator, arguments, out, start.tokenizer, rows, report)
         held_out_rows = TokenizedExamples(held_out, start.tokenizer, limit)
