@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -16,7 +17,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel, B
 
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.checkpoint import load_checkpoint, load_tokenizer
-from trbert_deploy.errors import InputError, TRBertError
+from trbert_deploy.errors import CheckpointError, InputError, TRBertError
 from trbert_deploy.tokenization import BundleTokenizer
 from trbert_deploy.training.arguments import TrainingArguments
 from trbert_deploy.training.metrics import read_metrics
@@ -232,6 +233,19 @@ def test_nothing_is_written_for_data_that_cannot_be_read(encoder, tmp_path):
     with pytest.raises(TRBertError, match="does not exist"):
         train(encoder, tmp_path / "none.jsonl", out, ARGUMENTS)
     assert not out.exists()
+
+
+def test_nothing_is_written_for_data_that_the_model_cannot_take(encoder, tmp_path):
+    model = shutil.copytree(encoder, tmp_path / "model")
+    tokenizer = load_tokenizer(model)
+    tokenizer.add_tokens(["unheard"])
+    tokenizer.save_pretrained(model)
+    rows = [{"text": "good" if number else "unheard", "label": number % 2} for number in range(40)]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="unheard"):
+        train(model, data, tmp_path / "run", ARGUMENTS)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_command_trains_and_names_the_next_one(cli, encoder, tmp_path):

@@ -193,6 +193,8 @@ class TokenizedExamples:
     Attributes:
         labels: int64 [rows].
         lengths: int64 [rows], real tokens.
+        largest_id: of all tokens.
+        has_second: whether any token is of the second token type.
     """
 
     def __init__(self, examples: Examples, tokenizer: Any, max_length: int) -> None:
@@ -209,6 +211,8 @@ class TokenizedExamples:
                     self._ids[number] = np.asarray(ids, dtype=np.int32)
                     self._second[number] = len(types) - sum(types)
         self.lengths = np.array([len(ids) for ids in self._ids], dtype=np.int64)
+        self.largest_id = max(int(ids.max(initial=0)) for ids in self._ids)
+        self.has_second = bool((self.lengths > self._second).any())
 
     def __len__(self) -> int:
         return len(self._ids)
