@@ -280,6 +280,15 @@ def test_dropout_is_set_everywhere_and_in_the_configuration(dense, tmp_path):
     assert {module.p for module in again.modules() if isinstance(module, nn.Dropout)} == {0.05}
 
 
+def test_a_classifiers_own_dropout_is_set_too(checkpoint, tmp_path):
+    model = load_checkpoint(checkpoint("BertForSequenceClassification", classifier_dropout=0.5)[0]).model
+    assert model.head.dropout.p == 0.5
+    set_dropout(model, 0.1, 0.1)
+    assert model.head.dropout.p == 0.1
+    model.save_pretrained(tmp_path / "own")
+    assert load_checkpoint(tmp_path / "own").model.head.dropout.p == 0.1
+
+
 def test_no_dropout_makes_training_mode_the_same_as_evaluation(dense):
     dropped = dense.train()
     torch.manual_seed(0)

@@ -26,8 +26,8 @@ from trbert_deploy.tasks import SEQUENCE_CLASSIFICATION
 from trbert_deploy.training.data import Examples, TokenizedExamples, read_examples
 
 _DROPOUTS = {
-    "bert": ("hidden_dropout_prob",),
-    "distilbert": ("dropout", "seq_classif_dropout"),
+    "bert": ("hidden_dropout_prob", "classifier_dropout"),
+    "distilbert": ("dropout", "seq_classif_dropout", "qa_dropout"),
 }
 _ATTENTION_DROPOUTS = {"bert": "attention_probs_dropout_prob", "distilbert": "attention_dropout"}
 _OTHER_PROBLEMS = ("regression", "multi_label_classification")  # transformers' names
