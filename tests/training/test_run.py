@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import shutil
 import subprocess
@@ -328,6 +329,9 @@ def test_two_processes_train_one_model(encoder, tmp_path):
     [
         ({"samples": 1}, "samples must be at least 2"),
         ({"joint_epochs": 0}, "joint_epochs must be greater than 0"),
+        ({"selector_epochs": math.inf}, "selector_epochs must be greater than 0 and finite, not inf"),
+        ({"fine_tune_epochs": math.nan}, "fine_tune_epochs must be greater than 0 and finite, not nan"),
+        ({"joint_learning_rate": math.inf}, "joint_learning_rate must be greater than 0 and finite, not inf"),
         ({"warmup": 1.5}, "warmup must lie between 0 and 1"),
         ({"hold_out": 0.0}, "hold_out must be greater than 0 and less than 1"),
         ({"hold_out": 1.0}, "hold_out must be greater than 0 and less than 1"),
@@ -339,3 +343,17 @@ def test_two_processes_train_one_model(encoder, tmp_path):
 def test_arguments_that_mean_nothing_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         TrainingArguments(**arguments)
+
+
+@pytest.mark.parametrize("alpha", [math.inf, math.nan, -1.0])
+def test_alphas_that_mean_nothing_are_refused(alpha, encoder, texts, tmp_path):
+    with pytest.raises(InputError, match="alphas must be numbers from 0 on"):
+        train(encoder, texts, tmp_path / "run", ARGUMENTS, alphas=[1.0, alpha])
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_commands_help_says_which_hold_outs_are_refused(cli):
+    shown = cli("train", "--help", env={"COLUMNS": "300"}).stdout
+    (line,) = (line for line in shown.splitlines() if line.strip(" │").startswith("--hold-out"))
+    assert "greater than 0 and less than 1" in line
+    assert "<=" not in line

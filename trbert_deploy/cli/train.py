@@ -55,7 +55,7 @@ def train(
         str | None, typer.Option(help="Names of a bare encoder's classes, in order, e.g. negative,positive.")
     ] = None,
     hold_out: Annotated[
-        float, typer.Option(min=0, max=1, help="Fraction of the data to evaluate on.")
+        float, typer.Option(help="Fraction of the data to evaluate on, greater than 0 and less than 1.")
     ] = _DEFAULT.hold_out,
     fine_tune: Annotated[
         bool | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 from trbert_deploy.errors import InputError
@@ -76,8 +77,8 @@ class TrainingArguments:
         endings = ("_epochs", "_learning_rate", "batch_size")
         positive |= {field.name for field in fields(self) if field.name.endswith(endings)}
         for name in sorted(positive):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} must be greater than 0, not {getattr(self, name)}")
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name} must be greater than 0 and finite, not {getattr(self, name)}")
         if not 0 < self.hold_out < 1:
             raise InputError(f"hold_out must be greater than 0 and less than 1, not {self.hold_out}")
         for name in ("warmup", "imitation", "dropout", "attention_dropout"):
