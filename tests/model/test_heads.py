@@ -7,7 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+import transformers
 
+from trbert_deploy.checkpoint import load_checkpoint
 from trbert_deploy.model.heads import CandidateHead, HotpotHead, SpanHead, TokenHead, tokens_at
 from trbert_deploy.tasks import NO_LOGIT
 
@@ -91,3 +93,47 @@ def test_token_logits_are_zero_over_padding(states):
     real = MASK.numpy() > 0
     np.testing.assert_allclose(given[real], linear(head.classifier, states)[real], rtol=0, atol=1e-5)
     assert (given[~real] == 0).all()
+
+
+NONE = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+NO_DISTIL = {"dropout": 0.0, "attention_dropout": 0.0, "seq_classif_dropout": 0.0, "qa_dropout": 0.0}
+BERT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, **NONE}
+DISTILBERT = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32, **NO_DISTIL}
+
+
+@pytest.mark.parametrize(
+    ("name", "rates"),
+    [
+        *(
+            (f"BertFor{task}", rates)
+            for task in ("SequenceClassification", "TokenClassification", "MultipleChoice")
+            for rates in (
+                {"classifier_dropout": 0.5},
+                {"classifier_dropout": 0.0, "hidden_dropout_prob": 0.2},
+                {"hidden_dropout_prob": 0.2},
+            )
+        ),
+        ("DistilBertForSequenceClassification", {"seq_classif_dropout": 0.5}),
+        ("DistilBertForMultipleChoice", {"seq_classif_dropout": 0.5}),
+        ("DistilBertForTokenClassification", {"dropout": 0.2}),
+        ("DistilBertForQuestionAnswering", {"qa_dropout": 0.5}),
+    ],
+)
+def test_training_drops_what_transformers_own_class_drops(name, rates, tmp_path):
+    """The same random numbers give the same answers."""
+    kind, sizes = ("distilbert", DISTILBERT) if name.startswith("Distil") else ("bert", BERT)
+    config = transformers.AutoConfig.for_model(kind, vocab_size=40, **(sizes | rates))
+    torch.manual_seed(0)
+    theirs = getattr(transformers, name)(config)
+    theirs.save_pretrained(tmp_path)
+    ours = load_checkpoint(tmp_path).model
+    ids = torch.arange(5, 29).reshape((2, 3, 4) if "MultipleChoice" in name else (4, 6))
+
+    def logits(model):
+        torch.manual_seed(1)
+        answer = model(ids)
+        outputs = answer if model is theirs else answer.outputs
+        return torch.cat([value for key, value in outputs.items() if key.endswith("logits")])
+
+    torch.testing.assert_close(logits(ours.train()), logits(theirs.train()), rtol=0, atol=1e-6)
+    assert not torch.allclose(logits(ours), logits(ours.eval()), atol=1e-3)  # something was dropped

@@ -87,6 +87,34 @@ def test_a_models_labels_give_the_order(write, kind):
         assert examples.labels.tolist() == wanted
 
 
+@pytest.mark.parametrize("kind", ["jsonl", *TABLES])
+@pytest.mark.parametrize(
+    ("names", "labels", "wanted"),
+    [
+        (("1", "2", "3"), ("1", "2"), [0, 1]),
+        (("-1", "0", "1"), ("0", "1"), [1, 2]),
+        (("0", "1"), ("0", "1"), [0, 1]),
+        (("10", "20"), ("20", "10"), [1, 0]),
+    ],
+)
+def test_names_of_digits_are_names_in_every_kind_of_file(write, kind, names, labels, wanted):
+    file = write(kind, [{"text": "t", "label": label} for label in labels])
+    assert read_examples(file, names).labels.tolist() == wanted
+
+
+@pytest.mark.parametrize("kind", ["jsonl", *TABLES])
+def test_digits_that_are_names_in_part_are_not_guessed_at(write, kind):
+    file = write(kind, [{"text": "t", "label": label} for label in ("1", "2", "0")])
+    with pytest.raises(InputError, match=r"(row|line) 3: label '0' is none of 1, 2"):
+        read_examples(file, ["1", "2"])
+
+
+@pytest.mark.parametrize("kind", ["jsonl", *TABLES])
+def test_numbers_are_numbers_where_names_are_other_digits(write, kind):
+    file = write(kind, [{"text": "t", "label": label} for label in (2, 0)])
+    assert read_examples(file, ["10", "20", "30"]).labels.tolist() == [2, 0]
+
+
 def test_numbers_that_leave_some_out_still_count_from_zero(write):
     examples = read_examples(write("jsonl", [{"text": "a", "label": 3}, {"text": "b", "label": 1}]))
     assert examples.names == ("LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3")

@@ -14,8 +14,10 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from transformers import get_linear_schedule_with_warmup
 
+from trbert_deploy.errors import DeviceError, TRBertError
 from trbert_deploy.training.arguments import TrainingArguments
 from trbert_deploy.training.data import BatchPlan, Examples, TokenizedExamples
+from trbert_deploy.training.devices import make_accelerator
 from trbert_deploy.training.loop import Phase, Schedule, run_phase
 from trbert_deploy.training.metrics import Metrics, read_metrics
 from trbert_deploy.training.phases import FineTuning, Joint, Selectors
@@ -32,8 +34,12 @@ class KilledError(Exception):
 @pytest.fixture(autouse=True)
 def fresh_accelerate():
     """accelerate keeps one state a process, which other tests may have made differently."""
-    AcceleratorState._reset_state(reset_partial_state=True)
+    forget_accelerate()
     yield
+    forget_accelerate()
+
+
+def forget_accelerate():
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
@@ -56,7 +62,7 @@ def phase_of(kind, tiny_model, dropout=0.1):
     return Joint(model, teacher, samples=3, alpha=1.0, temperature=1.0)
 
 
-def train(phase, examples, folder, *, kill_at=None, epochs=3.0, learning_rate=1e-3, **arguments):
+def train(phase, examples, folder, *, kill_at=None, epochs=3.0, learning_rate=1e-3, precision="no", **arguments):
     """Run a phase as a new process would, to the end or to the step at which the process is killed."""
     for seed in (torch.manual_seed, np.random.seed, random.seed):
         seed(random.SystemRandom().randrange(1000))
@@ -70,7 +76,7 @@ def train(phase, examples, folder, *, kill_at=None, epochs=3.0, learning_rate=1e
     folder.mkdir(exist_ok=True)
     options = {"batch_size": 4, "save_every": 5, "log_every": 1, "seed": 7} | arguments
     run_phase(
-        Accelerator(cpu=True),
+        make_accelerator(precision, "cpu"),
         phase,
         Schedule(epochs, learning_rate),
         examples,
@@ -281,6 +287,52 @@ def test_training_is_told_how_far_it_is(examples, tmp_path):
     assert [line["step"] for line in lines] == [4, 5, 8, 10, 12, 15]  # and with every state, at 5 and 10
     assert all(line["phase"] == "watched" and line["rows"] == 4 for line in lines)
     assert told[0][2]["rows"] == 4  # there is something to show from the first step on
+
+
+# -- divergence ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["fine-tuning", "selectors", "joint"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_loss_that_is_no_number_ends_the_run_with_what_to_do(kind, value, tiny_model, examples, tmp_path):
+    phase = phase_of(kind, tiny_model)
+    poisoned = phase.dense if kind == "fine-tuning" else phase.model
+    with torch.no_grad():
+        poisoned.backbone.embeddings.word_embeddings.weight[5:, 0] = value
+    with pytest.raises(TRBertError, match=rf"{kind}: the loss is nan at step 1\. lower the learning rate"):
+        train(phase, examples, tmp_path)
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_learning_rate_far_too_large_is_noticed(tiny_model, examples, tmp_path):
+    with pytest.raises(TRBertError, match="joint: the loss is nan at step 2"):
+        train(phase_of("joint", tiny_model), examples, tmp_path, learning_rate=1e30)
+
+
+# -- precision -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["fine-tuning", "selectors", "joint"])
+def test_bf16_is_at_work_and_leaves_float32_weights(kind, tiny_model, examples, tmp_path):
+    trained = {}
+    for precision in ("no", "bf16"):
+        forget_accelerate()
+        phase = phase_of(kind, tiny_model, dropout=0.0)
+        told = train(phase, examples, tmp_path / precision, epochs=0.4, precision=precision)
+        trained[precision] = phase.state_dict(), told[0][2]["loss"]
+    (exact, loss), (mixed, mixed_loss) = trained["no"], trained["bf16"]
+    assert mixed_loss != loss
+    if kind == "fine-tuning":  # else samples may differ
+        assert mixed_loss == pytest.approx(loss, rel=0.02)
+    assert any(not torch.equal(weight, mixed[name]) for name, weight in exact.items())
+    for name, weight in mixed.items():
+        assert weight.dtype == exact[name].dtype, name
+        assert weight.isfinite().all(), name
+
+
+def test_what_a_cpu_cannot_compute_in_is_refused():
+    with pytest.raises(DeviceError, match=r"does not train in fp16 on cpu\. --precision bf16"):
+        make_accelerator("fp16", "cpu")
 
 
 # -- metrics -------------------------------------------------------------------------------------------------

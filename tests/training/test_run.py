@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import random
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -14,8 +16,10 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast
 
+from trbert_deploy.bundle import open_bundle
 from trbert_deploy.checkpoint import load_checkpoint, load_tokenizer
-from trbert_deploy.errors import InputError, TRBertError
+from trbert_deploy.errors import CheckpointError, InputError, TRBertError
+from trbert_deploy.tokenization import BundleTokenizer
 from trbert_deploy.training.arguments import TrainingArguments
 from trbert_deploy.training.metrics import read_metrics
 from trbert_deploy.training.run import train
@@ -174,6 +178,16 @@ class KilledError(Exception):
     pass
 
 
+def killed_in(phase, step):
+    """A report that ends the run after a step of a phase."""
+
+    def report(name, done, steps, latest):
+        if name.endswith(phase) and done == step:
+            raise KilledError
+
+    return report
+
+
 @pytest.mark.parametrize(("phase", "step"), [("fine-tuning", 11), ("selectors", 12), ("joint", 13)])
 def test_a_killed_run_goes_on_to_the_same_weights(phase, step, encoder, tmp_path):
     """Dropout and sampling are at work, so the random generators have to be restored too."""
@@ -182,13 +196,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(phase, step, encoder, tmp_path
     arguments = TrainingArguments(dropout=0.1, batch_size=16, save_every=6, **short)
     run = {"alphas": [0.5], "device": "cpu"}
 
-    def kill(name: str, done: int, steps: int, latest: dict[str, float]) -> None:
-        if name.endswith(phase) and done == step:
-            raise KilledError
-
     train(encoder, data, tmp_path / "whole", arguments, **run)
     with pytest.raises(KilledError):
-        train(encoder, data, tmp_path / "killed", arguments, **run, report=kill)
+        train(encoder, data, tmp_path / "killed", arguments, **run, report=killed_in(phase, step))
     assert not (tmp_path / "killed" / "alpha-0.5" / "model").exists()
     train(encoder, data, tmp_path / "killed", arguments, **run)
     for part in ("teacher", "alpha-0.5/selectors", "alpha-0.5/model"):
@@ -232,6 +242,19 @@ def test_nothing_is_written_for_data_that_cannot_be_read(encoder, tmp_path):
     assert not out.exists()
 
 
+def test_nothing_is_written_for_data_that_the_model_cannot_take(encoder, tmp_path):
+    model = shutil.copytree(encoder, tmp_path / "model")
+    tokenizer = load_tokenizer(model)
+    tokenizer.add_tokens(["unheard"])
+    tokenizer.save_pretrained(model)
+    rows = [{"text": "good" if number else "unheard", "label": number % 2} for number in range(40)]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="unheard"):
+        train(model, data, tmp_path / "run", ARGUMENTS)
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_command_trains_and_names_the_next_one(cli, encoder, tmp_path):
     data = write_texts(tmp_path / "few.jsonl", 100)
     result = cli(
@@ -247,13 +270,44 @@ def test_the_command_trains_and_names_the_next_one(cli, encoder, tmp_path):
     assert load_checkpoint(model).model.config.id2label == {0: "negative", 1: "positive"}
 
 
+def test_an_export_cuts_rows_where_the_training_did(cli, encoder, tmp_path):
+    """The model has 40 positions; bundle, checkpoints and training agree on fewer, in a run that went on too."""
+    data = write_texts(tmp_path / "few.jsonl", 60)
+    arguments = TrainingArguments(
+        max_length=20, batch_size=16, samples=2, fine_tune_epochs=1, selector_epochs=1, joint_epochs=1
+    )
+    run = tmp_path / "run"
+
+    with pytest.raises(KilledError):
+        train(encoder, data, run, arguments, device="cpu", report=killed_in("joint", 1))
+    first = train(encoder, data, run, arguments, device="cpu")
+    for part in ("teacher", "alpha-1/selectors", "alpha-1/model"):
+        assert load_tokenizer(run / part).model_max_length == 20
+    assert train(encoder, data, run, arguments, device="cpu") == first
+    result = cli("export", run / "alpha-1" / "model", "--out", tmp_path / "bundle")
+    assert result.exit_code == 0, result.stderr
+    (row,) = BundleTokenizer(open_bundle(tmp_path / "bundle")).encode([{"text": " ".join(FILLERS)}])
+    assert row.truncated
+    assert row.length == 20
+
+
+def weights_of(folder):
+    """All but keys' biases: they change no softmax, so their gradients are rounding, which Adam magnifies."""
+    weights = load_checkpoint(folder).model.state_dict()
+    return {name: weight for name, weight in weights.items() if not name.endswith("key.bias")}
+
+
 def test_two_processes_train_one_model(encoder, tmp_path):
-    """Data parallelism over gloo: both go through every step, and one of them writes and reports."""
+    """Data parallelism over gloo: both go through every step, and one of them writes and reports.
+
+    Fine-tuned is what one process makes of the same rows; the phases after it draw other samples.
+    """
     data = write_texts(tmp_path / "few.jsonl", 120)
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "trbert_deploy",
         "train", encoder, "--data", data, "--out", tmp_path / "run", "--device", "cpu", "--json", "--samples", "2",
-        "--fine-tune-epochs", "1", "--joint-epochs", "1", "--batch-size", "8", "--save-every", "3",
+        "--fine-tune-epochs", "1", "--joint-epochs", "1", "--save-every", "3", "--batch-size", "8",
+        "--micro-batch-size", "4",
     ]  # fmt: skip
     result = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr
@@ -263,12 +317,21 @@ def test_two_processes_train_one_model(encoder, tmp_path):
     assert steps == [3, 6, 7, 3, 6, 7]  # 114 rows, 16 a step
     assert load_checkpoint(tmp_path / "run" / "alpha-1" / "model").has_selectors
 
+    arguments = TrainingArguments(batch_size=16, fine_tune_epochs=1)
+    with pytest.raises(KilledError):
+        train(encoder, data, tmp_path / "alone", arguments, device="cpu", report=killed_in("selectors", 1))
+    ours, alone = (weights_of(tmp_path / run / "teacher") for run in ("run", "alone"))
+    torch.testing.assert_close(ours, alone, rtol=0, atol=1e-5)
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"samples": 1}, "samples must be at least 2"),
         ({"joint_epochs": 0}, "joint_epochs must be greater than 0"),
+        ({"selector_epochs": math.inf}, "selector_epochs must be greater than 0 and finite, not inf"),
+        ({"fine_tune_epochs": math.nan}, "fine_tune_epochs must be greater than 0 and finite, not nan"),
+        ({"joint_learning_rate": math.inf}, "joint_learning_rate must be greater than 0 and finite, not inf"),
         ({"warmup": 1.5}, "warmup must lie between 0 and 1"),
         ({"hold_out": 0.0}, "hold_out must be greater than 0 and less than 1"),
         ({"hold_out": 1.0}, "hold_out must be greater than 0 and less than 1"),
@@ -280,3 +343,17 @@ def test_two_processes_train_one_model(encoder, tmp_path):
 def test_arguments_that_mean_nothing_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         TrainingArguments(**arguments)
+
+
+@pytest.mark.parametrize("alpha", [math.inf, math.nan, -1.0])
+def test_alphas_that_mean_nothing_are_refused(alpha, encoder, texts, tmp_path):
+    with pytest.raises(InputError, match="alphas must be numbers from 0 on"):
+        train(encoder, texts, tmp_path / "run", ARGUMENTS, alphas=[1.0, alpha])
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_commands_help_says_which_hold_outs_are_refused(cli):
+    shown = cli("train", "--help", env={"COLUMNS": "300"}).stdout
+    (line,) = (line for line in shown.splitlines() if line.strip(" │").startswith("--hold-out"))
+    assert "greater than 0 and less than 1" in line
+    assert "<=" not in line

@@ -13,7 +13,8 @@ from torch import nn
 
 from trbert_deploy.checkpoint import load_checkpoint
 from trbert_deploy.errors import CheckpointError, InputError
-from trbert_deploy.training.start import load_start, set_dropout, with_selectors
+from trbert_deploy.training.data import Examples
+from trbert_deploy.training.start import load_start, set_dropout, tokenize, with_selectors
 
 SIZES = {
     "bert": {
@@ -38,9 +39,8 @@ def checkpoint(tmp_path, vocabulary):
 
     def make(name, tokenizer=True, **options):
         kind = "distilbert" if name.startswith("Distil") else "bert"
-        config = transformers.AutoConfig.for_model(
-            kind, vocab_size=40, max_position_embeddings=32, initializer_range=0.3, **(SIZES[kind] | options)
-        )
+        common = {"vocab_size": 40, "max_position_embeddings": 32, "initializer_range": 0.3}
+        config = transformers.AutoConfig.for_model(kind, **(common | SIZES[kind] | options))
         torch.manual_seed(0)
         model = getattr(transformers, name)(config).eval()
         folder = tmp_path / name
@@ -168,6 +168,37 @@ def test_a_class_nobody_knows(checkpoint, data):
         load_start(folder, data(0, 1), labels=None, seed=0)
 
 
+# -- tokens --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["BertModel", "DistilBertModel"])
+def test_a_token_without_an_embedding_is_named(checkpoint, data, name):
+    folder, _ = checkpoint(name, vocab_size=19)  # as many as the tokenizer has
+    tokenizer = transformers.BertTokenizerFast.from_pretrained(folder)
+    tokenizer.add_tokens(["unheard"])
+    tokenizer.save_pretrained(folder)
+    start = load_start(folder, data(0, 1), labels=None, seed=0)
+    tokenized = tokenize(start, start.examples, 16)  # the token does not occur
+    assert start.model(**tokenized.batch(np.array([0, 1])).inputs).outputs["logits"].isfinite().all()
+    heard = Examples([("good",), ("an unheard film",)], start.examples.labels, start.examples.names)
+    with pytest.raises(CheckpointError, match=r"token 19 \('unheard'\), .* 0 to 18\. .*resize_token_embeddings"):
+        tokenize(start, heard, 16)
+    assert tokenize(start, heard, 3).largest_id < 19  # cut off
+
+
+@pytest.mark.parametrize(("name", "refused"), [("BertModel", True), ("DistilBertModel", False)])
+def test_pairs_need_two_token_types_where_the_encoder_has_any(checkpoint, data, name, refused):
+    folder, _ = checkpoint(name, **({"type_vocab_size": 1} if refused else {}))
+    start = load_start(folder, data(0, 1), labels=None, seed=0)
+    assert len(tokenize(start, start.examples, 16)) == 2
+    pairs = Examples([("good",), ("good", "film")], start.examples.labels, start.examples.names)
+    if refused:
+        with pytest.raises(InputError, match=r"type_vocab_size 1.*leave text_pair out"):
+            tokenize(start, pairs, 16)
+    else:
+        assert len(tokenize(start, pairs, 16)) == 2
+
+
 # -- selectors -----------------------------------------------------------------------------------------------
 
 
@@ -247,6 +278,15 @@ def test_dropout_is_set_everywhere_and_in_the_configuration(dense, tmp_path):
     model.save_pretrained(tmp_path / "own")
     again = load_checkpoint(tmp_path / "own").model
     assert {module.p for module in again.modules() if isinstance(module, nn.Dropout)} == {0.05}
+
+
+def test_a_classifiers_own_dropout_is_set_too(checkpoint, tmp_path):
+    model = load_checkpoint(checkpoint("BertForSequenceClassification", classifier_dropout=0.5)[0]).model
+    assert model.head.dropout.p == 0.5
+    set_dropout(model, 0.1, 0.1)
+    assert model.head.dropout.p == 0.1
+    model.save_pretrained(tmp_path / "own")
+    assert load_checkpoint(tmp_path / "own").model.head.dropout.p == 0.1
 
 
 def test_no_dropout_makes_training_mode_the_same_as_evaluation(dense):

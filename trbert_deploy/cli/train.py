@@ -55,7 +55,7 @@ def train(
         str | None, typer.Option(help="Names of a bare encoder's classes, in order, e.g. negative,positive.")
     ] = None,
     hold_out: Annotated[
-        float, typer.Option(min=0, max=1, help="Fraction of the data to evaluate on.")
+        float, typer.Option(help="Fraction of the data to evaluate on, greater than 0 and less than 1.")
     ] = _DEFAULT.hold_out,
     fine_tune: Annotated[
         bool | None,
@@ -79,7 +79,9 @@ def train(
         float, typer.Option(help="Of everything, distilled from the dense model.")
     ] = _DEFAULT.joint_epochs,
     joint_learning_rate: Annotated[float, typer.Option(help="Its peak.")] = _DEFAULT.joint_learning_rate,
-    max_length: Annotated[int, typer.Option(min=3, help="Tokens a row is cut to.")] = _DEFAULT.max_length,
+    max_length: Annotated[
+        int, typer.Option(min=3, help="Tokens a row is cut to, after an export too.")
+    ] = _DEFAULT.max_length,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows of a step, on each device.")] = _DEFAULT.batch_size,
     micro_batch_size: Annotated[
         int, typer.Option(min=1, help="Of those, rows that run at once: more are faster, and need more memory.")

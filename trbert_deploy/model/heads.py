@@ -9,6 +9,12 @@ from transformers import PreTrainedConfig
 from trbert_deploy.tasks import NO_LOGIT
 
 
+def bert_classifier_dropout(backbone: PreTrainedConfig) -> float:
+    """Rate before a BERT's classifier, as in transformers: its own, or else that of all states."""
+    rate = backbone.classifier_dropout
+    return float(backbone.hidden_dropout_prob if rate is None else rate)
+
+
 class ClassificationHead(nn.Module):
     """Logits from the state of [CLS].
 
@@ -21,7 +27,7 @@ class ClassificationHead(nn.Module):
         bert = backbone.model_type == "bert"
         self.dense = nn.Linear(backbone.hidden_size, backbone.hidden_size)
         self.activation = nn.Tanh() if bert else nn.ReLU()
-        self.dropout = nn.Dropout(backbone.hidden_dropout_prob if bert else backbone.seq_classif_dropout)
+        self.dropout = nn.Dropout(bert_classifier_dropout(backbone) if bert else backbone.seq_classif_dropout)
         self.classifier = nn.Linear(backbone.hidden_size, num_labels)
 
     def forward(self, first_token: Tensor) -> Tensor:
@@ -31,16 +37,20 @@ class ClassificationHead(nn.Module):
 
 
 class SpanHead(nn.Module):
-    """Start and end logits of every token. Source: `AUTOQABertForQuestionAnswering`."""
+    """Start and end logits of every token.
 
-    def __init__(self, hidden_size: int) -> None:
+    Source: `AUTOQABertForQuestionAnswering`; `AUTOQADistilBertForQuestionAnswering`, the one with a dropout.
+    """
+
+    def __init__(self, hidden_size: int, dropout: float = 0.0) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.qa_outputs = nn.Linear(hidden_size, 2)
 
     def forward(self, states: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """[B, N] twice, for states [B, N, H]; `NO_LOGIT` at padding."""
         real = attention_mask > 0
-        logits = self.qa_outputs(states)
+        logits = self.qa_outputs(self.dropout(states))
         return (
             torch.where(real, logits[..., 0], NO_LOGIT),
             torch.where(real, logits[..., 1], NO_LOGIT),

@@ -19,7 +19,14 @@ from torch import Tensor, nn
 from transformers import BertModel, DistilBertModel, PreTrainedModel
 
 from trbert_deploy.model.configuration import TRBertConfig
-from trbert_deploy.model.heads import CandidateHead, ClassificationHead, HotpotHead, SpanHead, TokenHead
+from trbert_deploy.model.heads import (
+    CandidateHead,
+    ClassificationHead,
+    HotpotHead,
+    SpanHead,
+    TokenHead,
+    bert_classifier_dropout,
+)
 from trbert_deploy.model.layers import run_layer
 from trbert_deploy.model.reduction import (
     Selector,
@@ -348,7 +355,8 @@ class TRBertForQuestionAnswering(TRBertPreTrainedModel):
 
     def make_head(self, config: TRBertConfig) -> nn.Module:
         """Start and end of the answer."""
-        return SpanHead(config.backbone.hidden_size)
+        backbone = config.backbone
+        return SpanHead(backbone.hidden_size, 0.0 if backbone.model_type == "bert" else backbone.qa_dropout)
 
     def apply_head(self, states: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         """Start and end logits."""
@@ -393,7 +401,7 @@ class TRBertForTokenClassification(TRBertPreTrainedModel):
     def make_head(self, config: TRBertConfig) -> nn.Module:
         """A classifier on every token."""
         backbone = config.backbone
-        dropout = backbone.hidden_dropout_prob if backbone.model_type == "bert" else backbone.dropout
+        dropout = bert_classifier_dropout(backbone) if backbone.model_type == "bert" else backbone.dropout
         return TokenHead(backbone.hidden_size, config.num_labels, dropout)
 
     def apply_head(self, states: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:

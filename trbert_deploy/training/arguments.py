@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 from trbert_deploy.errors import InputError
@@ -16,7 +17,7 @@ class TrainingArguments:
     Attributes:
         labels: names of the classes of a bare encoder to be, in order; None takes the data's.
         hold_out: fraction of the training rows that is set aside to evaluate on, where no other file is given.
-        max_length: tokens a row is cut to (upstream: 512). At most the backbone's limit.
+        max_length: tokens a row is cut to (upstream: 512), by the saved tokenizer too. At most the backbone's limit.
         batch_size: rows in a step, on each device (upstream: 32).
         micro_batch_size: rows that run at once; their gradients are accumulated (upstream: 8). More are faster where
             the memory holds them: in step (d), `samples` times as many.
@@ -76,8 +77,8 @@ class TrainingArguments:
         endings = ("_epochs", "_learning_rate", "batch_size")
         positive |= {field.name for field in fields(self) if field.name.endswith(endings)}
         for name in sorted(positive):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} must be greater than 0, not {getattr(self, name)}")
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name} must be greater than 0 and finite, not {getattr(self, name)}")
         if not 0 < self.hold_out < 1:
             raise InputError(f"hold_out must be greater than 0 and less than 1, not {self.hold_out}")
         for name in ("warmup", "imitation", "dropout", "attention_dropout"):

@@ -95,12 +95,12 @@ def read_examples(path: Path | str, names: Sequence[str] | None = None) -> Examp
 
     Args:
         path: JSON lines (.jsonl, also .xz or .gz), CSV or parquet, with the columns ``text``, ``label`` and, for pairs,
-            ``text_pair``. Labels are numbers from 0 or names.
+            ``text_pair``. Labels are numbers from 0 or names. In CSV, digits are a name where `names` has it.
         names: the model's labels in order; by default what the file holds.
 
     Raises:
         InputError: the file cannot be read, a column is missing, or a label is not one of `names`; the row is named.
-            Without `names`, the numbers leave out more than half of the classes up to the largest.
+            Or, without `names`, numbers up to the largest leave more than half of the classes without a row.
     """
     path = Path(path)
     texts: list[tuple[str, ...]] = []
@@ -121,7 +121,8 @@ def read_examples(path: Path | str, names: Sequence[str] | None = None) -> Examp
         sources.append(source)
     if not texts:
         raise InputError(f"{path} holds no rows")
-    if path.suffix == ".csv" and all(str(label).removeprefix("-").isdecimal() for label in given):
+    digits = all(str(label).removeprefix("-").isdecimal() for label in given)
+    if path.suffix == ".csv" and digits and set(given).isdisjoint(names or ()):
         given = [int(label) for label in given]  # CSV has no types
     names = tuple(names) if names else _names_of(given, path)
     number_of: dict[str | int, int] = {name: number for number, name in enumerate(names)}
@@ -192,6 +193,8 @@ class TokenizedExamples:
     Attributes:
         labels: int64 [rows].
         lengths: int64 [rows], real tokens.
+        largest_id: of all tokens.
+        has_second: whether any token is of the second token type.
     """
 
     def __init__(self, examples: Examples, tokenizer: Any, max_length: int) -> None:
@@ -208,6 +211,8 @@ class TokenizedExamples:
                     self._ids[number] = np.asarray(ids, dtype=np.int32)
                     self._second[number] = len(types) - sum(types)
         self.lengths = np.array([len(ids) for ids in self._ids], dtype=np.int64)
+        self.largest_id = max(int(ids.max(initial=0)) for ids in self._ids)
+        self.has_second = bool((self.lengths > self._second).any())
 
     def __len__(self) -> int:
         return len(self._ids)

@@ -34,6 +34,11 @@ def make_accelerator(precision: str, device: str | None) -> Accelerator:
         )
     except ValueError as error:
         raise DeviceError(f"accelerate refuses precision {precision}: {error}", "--precision no") from error
+    if precision != "no" and not accelerator.native_amp:  # accelerate would quietly compute in float32
+        raise DeviceError(
+            f"PyTorch does not train in {precision} on {accelerator.device.type}",
+            "--precision bf16 on a CPU, or --precision no",
+        )
     if device is not None and accelerator.device.type != device:
         raise DeviceError(f"this process trains on {accelerator.device.type} already", "start a new one")
     if accelerator.distributed_type not in _KNOWN:

@@ -67,7 +67,7 @@ def roll_out(
         logits = selector(states)[source] if index == 0 else selector(states)
         free = valid & (original != 0)
         with torch.no_grad():
-            probability = torch.sigmoid(logits)
+            probability = torch.sigmoid(logits).nan_to_num()  # bernoulli raises on NaN; the loop says what to do
             chosen = (torch.bernoulli(probability) > 0) & free
             if importance is not None:
                 first = slice(None, None, samples)

@@ -45,7 +45,7 @@ from trbert_deploy.training.metrics import Metrics, read_metrics
 from trbert_deploy.training.phases import FineTuning, Joint, Selectors
 from trbert_deploy.training.plots import plot_metrics
 from trbert_deploy.training.results import TrainedModel, TrainingResults, read_models, write_results
-from trbert_deploy.training.start import load_start, set_dropout, with_selectors
+from trbert_deploy.training.start import load_start, set_dropout, tokenize, with_selectors
 
 #: Called with what is being done, the steps done, the steps in all, and the latest averages.
 Report = Callable[[str, int, int, dict[str, float]], None]
@@ -103,6 +103,9 @@ def train(
     fine_tune = start.bare if arguments.fine_tune is None else arguments.fine_tune
     if start.bare and not fine_tune:
         raise InputError(f"{source} is a bare encoder, it has to be fine-tuned", "leave --no-fine-tune out")
+    limit = min(arguments.max_length, start.model.config.backbone.max_position_embeddings)
+    start.tokenizer.model_max_length = limit  # saved with the weights: an export cuts rows where the training did
+    rows, held_out_rows = tokenize(start, examples, limit), tokenize(start, held_out, limit)
     config = {
         "model": str(source),
         "data": examples.digest(),
@@ -113,10 +116,7 @@ def train(
     }
     with _locked(out, accelerator):
         _claim(out, config, accelerator)
-        limit = min(arguments.max_length, start.model.config.backbone.max_position_embeddings)
-        rows = TokenizedExamples(examples, start.tokenizer, limit)
         run = _Run(accelerator, arguments, out, start.tokenizer, rows, report)
-        held_out_rows = TokenizedExamples(held_out, start.tokenizer, limit)
         teacher = run.teacher(start.model, fine_tune=fine_tune)
         models = [run.student(teacher, alpha) for alpha in alphas]
         results = None

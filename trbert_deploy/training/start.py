@@ -23,11 +23,11 @@ from trbert_deploy.checkpoint import (
 from trbert_deploy.errors import CheckpointError, InputError
 from trbert_deploy.model import TRBertConfig, TRBertForSequenceClassification, TRBertPreTrainedModel
 from trbert_deploy.tasks import SEQUENCE_CLASSIFICATION
-from trbert_deploy.training.data import Examples, read_examples
+from trbert_deploy.training.data import Examples, TokenizedExamples, read_examples
 
 _DROPOUTS = {
-    "bert": ("hidden_dropout_prob",),
-    "distilbert": ("dropout", "seq_classif_dropout"),
+    "bert": ("hidden_dropout_prob", "classifier_dropout"),
+    "distilbert": ("dropout", "seq_classif_dropout", "qa_dropout"),
 }
 _ATTENTION_DROPOUTS = {"bert": "attention_probs_dropout_prob", "distilbert": "attention_dropout"}
 _OTHER_PROBLEMS = ("regression", "multi_label_classification")  # transformers' names
@@ -93,6 +93,29 @@ def load_start(source: str | Path, data: Path, *, labels: Sequence[str] | None, 
     if tokenizer is None:
         raise CheckpointError(f"{source} has no tokenizer", "put tokenizer.json or vocab.txt beside the weights")
     return Start(checkpoint.model.without_reduction(), tokenizer, examples, bare)
+
+
+def tokenize(start: Start, examples: Examples, max_length: int) -> TokenizedExamples:
+    """Rows as tokens, each of which the encoder has an embedding for.
+
+    Raises:
+        CheckpointError: the tokenizer has more tokens than the encoder, and they occur.
+        InputError: there are pairs, and the encoder has one token type.
+    """
+    tokenized = TokenizedExamples(examples, start.tokenizer, max_length)
+    backbone = start.model.config.backbone
+    if tokenized.largest_id >= backbone.vocab_size:
+        token = start.tokenizer.convert_ids_to_tokens(tokenized.largest_id)
+        raise CheckpointError(
+            f"the rows hold token {tokenized.largest_id} ({token!r}), the encoder has 0 to {backbone.vocab_size - 1}",
+            "save the encoder after resize_token_embeddings(len(tokenizer)), or take the tokenizer it came with",
+        )
+    if start.model.has_token_types and tokenized.has_second and backbone.type_vocab_size < 2:
+        raise InputError(
+            "the rows hold pairs, the encoder has one token type only (type_vocab_size 1)",
+            "leave text_pair out, or write both texts into text",
+        )
+    return tokenized
 
 
 def with_selectors(dense: TRBertPreTrainedModel, seed: int) -> TRBertPreTrainedModel:
