@@ -55,8 +55,9 @@ void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 int main() {
     trbert_engine* engine = nullptr;
     char* answers = nullptr;
-    const bool survived = survives("trbert_load", TRBERT_BUNDLE,
-                                   [&] { return trbert_load("/a/folder/that/is/not/there", nullptr, &engine); }) &&
-                          survives("trbert_predict", TRBERT_INPUT, [&] { return trbert_predict(nullptr, "{}", &answers); });
+    const bool survived =
+        survives("trbert_load", TRBERT_BUNDLE,
+                 [&] { return trbert_load("/a/folder/that/is/not/there", nullptr, &engine); }) &&
+        survives("trbert_predict", TRBERT_INPUT, [&] { return trbert_predict(nullptr, "{}", &answers); });
     return survived ? 0 : 1;
 }
