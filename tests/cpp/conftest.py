@@ -45,7 +45,7 @@ class Built:
     Attributes:
         onnxruntime: folder with ONNX Runtime's headers and the library of the wheel that the Python tests run.
         static: build folder of the static library, the tool and the tests.
-        shared: build folder of the shared library.
+        shared: build folder of the shared library and the tool.
     """
 
     onnxruntime: Path
@@ -79,7 +79,7 @@ def cpp(text_bundle: Callable[..., Path]) -> Built:
         options.append("-DCMAKE_CXX_FLAGS_RELEASE=-O1")  # compiles in half the time
         tests = ["-DTRBERT_BUILD_TESTS=ON", f"-DTRBERT_TEST_BUNDLE={bundle}"]
         call("cmake", "-S", SOURCE, "-B", built.static, *options, *tests)
-        shared = ["-DBUILD_SHARED_LIBS=ON", "-DTRBERT_BUILD_TOOLS=OFF", *AS_ONE]
+        shared = ["-DBUILD_SHARED_LIBS=ON", "-DTRBERT_BUILD_TOOLS=ON", *AS_ONE]
         call("cmake", "-S", SOURCE, "-B", built.shared, *options, *shared)
         call("cmake", "--build", built.static)
         call("cmake", "--build", built.shared)

@@ -100,7 +100,7 @@ def text_items(task):
         items += [
             {"text": one, "text_pair": other} for one, other in zip(texts[:9], [*nasty, *texts[9:13]], strict=True)
         ]
-        items += [{"text": "no pair", "text_pair": None, "id": {"deep": [1, None]}}]
+        items += [{"text": "no pair", "text_pair": None, "id": {"deep": [1, None, 2**64 - 1, -(2**63), 1e16]}}]
     return items
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -21,6 +22,11 @@ def call(*command, **options):
     result = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, **options)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
+
+
+def pkg_config(folder):
+    environment = os.environ | {"PKG_CONFIG_PATH": str(folder)}
+    return shlex.split(call("pkg-config", "--cflags", "--libs", "trbert", env=environment))
 
 
 def test_ctest(cpp):
@@ -40,14 +46,65 @@ def test_a_consumers_project(cpp, kind, tmp_path, text_bundle):
     for program in ("consumer", "consumer_c"):
         printed = call(tmp_path / "build" / program, bundle)
         assert json.loads(printed)["label"]
-    if kind == "static":
-        assert call(moved / "bin" / "trbert-run", "--version") == f"trbert-run {__version__}\n"
-    environment = os.environ | {"PKG_CONFIG_PATH": str(next(moved.rglob("pkgconfig")))}
-    flags = call("pkg-config", "--cflags", "--libs", "trbert", env=environment).split()
+    assert call(moved / "bin" / "trbert-run", "--version") == f"trbert-run {__version__}\n"
+    flags = pkg_config(next(moved.rglob("pkgconfig")))
     call("g++", "-std=c++17", CONSUMER / "main.cpp", "-o", tmp_path / "by_pkg_config", *flags)
-    paths = os.pathsep.join([str(next(moved.glob("lib*"))), str(cpp.onnxruntime / "lib")])
-    printed = call(tmp_path / "by_pkg_config", bundle, env=os.environ | {"LD_LIBRARY_PATH": paths})
-    assert json.loads(printed)["label"]
+    assert json.loads(call(tmp_path / "by_pkg_config", bundle))["label"]
+
+
+def configured(folder, *options):
+    """What a configuration found, by variable."""
+    call("cmake", "-S", CPP, "-B", folder, *options)
+    lines = (folder / "CMakeCache.txt").read_text(encoding="utf-8").splitlines()
+    found = {line.partition(":")[0]: Path(line.partition("=")[2]) for line in lines}
+    return {name: found[name] for name in found if re.fullmatch(r"(OnnxRuntime|TensorRT)_\w+", name)}
+
+
+def root_of(folder):
+    """Empty files under the names that a configuration looks for."""
+    for name in (
+        "include/onnxruntime_cxx_api.h",
+        "include/NvInfer.h",
+        "include/NvInferVersion.h",
+        "include/cuda_runtime_api.h",
+        "lib/libonnxruntime.so",
+        "lib/libnvinfer.so",
+        "lib/libcudart.so",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_a_root_is_searched_alone_and_another_anew(tmp_path):
+    """Not where CMAKE_PREFIX_PATH has another of the kind, and whatever an earlier configuration found."""
+    build = tmp_path / "build"
+    other, one, two = (root_of(tmp_path / name) for name in ("other", "one", "two"))
+    roots = ("ONNXRUNTIME_ROOT", "TENSORRT_ROOT", "CUDA_ROOT")
+    first = ["-DTRBERT_WITH_TENSORRT=tensorrt", f"-DCMAKE_PREFIX_PATH={other}"]
+    for place, given in (
+        (other, first),
+        (one, [f"-D{root}={one}" for root in roots]),
+        (two, [f"-D{root}={two}" for root in roots]),
+        (two, []),
+        (two, [f"-D{root}=" for root in roots]),
+    ):
+        assert configured(build, *given) == {
+            "OnnxRuntime_INCLUDE_DIR": place / "include",
+            "OnnxRuntime_LIBRARY": place / "lib" / "libonnxruntime.so",
+            "TensorRT_INCLUDE_DIR": place / "include",
+            "TensorRT_LIBRARY": place / "lib" / "libnvinfer.so",
+            "TensorRT_CUDA_INCLUDE_DIR": place / "include",
+            "TensorRT_CUDA_LIBRARY": place / "lib" / "libcudart.so",
+        }
+
+
+def test_pkg_config_knows_roots_with_spaces(tmp_path):
+    root, cuda = root_of(tmp_path / "a root"), root_of(tmp_path / "and another")
+    options = ["-DTRBERT_WITH_TENSORRT=tensorrt", f"-DTENSORRT_ROOT={root}", f"-DCUDA_ROOT={cuda}"]
+    configured(tmp_path / "build", f"-DONNXRUNTIME_ROOT={root}", *options)
+    flags = pkg_config(tmp_path / "build")
+    assert {f"-L{root / 'lib'}", f"-L{cuda / 'lib'}", f"-Wl,-rpath,{root / 'lib'}:{cuda / 'lib'}"} < set(flags)
 
 
 def test_another_version_is_not_found(cpp, tmp_path):
@@ -67,9 +124,7 @@ def test_missing_headers_are_an_error(cpp, tmp_path):
     (tmp_path / "root" / "include").mkdir(parents=True)
     (tmp_path / "root" / "lib").symlink_to(cpp.onnxruntime / "lib")
     command = ["cmake", "-S", CPP, "-B", tmp_path / "build", f"-DONNXRUNTIME_ROOT={tmp_path / 'root'}"]
-    result = subprocess.run(
-        [*command, "-DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF"], capture_output=True, text=True, check=False
-    )
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode != 0
     assert "scripts/onnxruntime_root.sh" in " ".join(result.stderr.split())
 

@@ -177,6 +177,9 @@ ITEMS = [
     (b'{"text": "\\ud800"}', "not valid JSON"),
     (b"[" * 100_000, "not valid JSON"),
     (b'{"question": "a", "context": "b"}', "the keys context, question"),
+    (b'{"text": "a", "id": 12345678901234567890123}', "id holds a number beyond 64 bits.*give it as text"),
+    (b'{"text": "a", "id": {"deep": ["b", -9223372036854775809]}}', "beyond 64 bits"),
+    (b'{"input_ids": [2, 5, 3], "id": 18446744073709551616}', "beyond 64 bits"),
     (b'{"input_ids": []}', "batch is empty"),
     (b'{"input_ids": [[1]]}', "must be \\[rows, tokens\\]"),
     (b'{"input_ids": [1, [2]]}', "not a rectangular"),
@@ -257,7 +260,47 @@ def test_the_tool_answers_what_stands_before_a_broken_line(cpp, text_bundle):
     code, stdout, stderr = tool(cpp, text_bundle("sequence-classification"), stdin=lines)
     assert code == 1
     assert len(stdout.splitlines()) == 2
-    assert "line 4" in stderr
+    assert stderr.startswith("error: line 4: text must be text")
+    assert tool(cpp, text_bundle("sequence-classification"), stdin=b"{")[2].startswith(
+        "error: line 1 is not valid JSON"
+    )
+
+
+def test_the_tool_takes_texts_that_look_like_options(cpp, text_bundle):
+    code, stdout, _ = tool(cpp, text_bundle("sequence-classification"), "--threads", "1", "--", "--help", "--", "-5")
+    assert code == 0
+    assert len(stdout.splitlines()) == 3
+
+
+@pytest.mark.parametrize("words", [["a film"], ["--verify"], ["a film", "--bench", "1"], ["--version"], ["--help"]])
+def test_the_tool_fails_where_its_output_is_lost(cpp, text_bundle, words):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [cpp.run, text_bundle("sequence-classification"), *words], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"error: the standard output cannot be written")
+
+
+def test_the_tool_fails_where_its_input_cannot_be_read(cpp, text_bundle, tmp_path):
+    bundle = text_bundle("sequence-classification")
+    unreadable = "/proc/self/mem"  # opens, and fails to be read
+    for suffix, program in ((".gz", "gzip -dc"), (".xz", "xz -dc")):
+        (tmp_path / f"lines.jsonl{suffix}").write_bytes(b"")
+        code, stdout, stderr = tool(cpp, bundle, "--data", tmp_path / f"lines.jsonl{suffix}")
+        assert (code, stdout) == (1, "")
+        assert "is compressed" in stderr
+        assert program in stderr
+    for words in (["--data", unreadable], ["--data", unreadable, "--bench", "1"]):
+        code, stdout, stderr = tool(cpp, bundle, *words)
+        assert (code, stdout, stderr) == (1, "", f"error: {unreadable} cannot be read beyond line 0\n")
+    code, stdout, stderr = tool(cpp, bundle, "--data", tmp_path)
+    assert (code, stdout) == (1, "")
+    assert "is a folder" in stderr
+    with open(unreadable, "rb") as stdin:
+        done = subprocess.run([cpp.run, bundle], stdin=stdin, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == b"error: the standard input cannot be read beyond line 0\n"
 
 
 def test_the_tool_measures(cpp, text_bundle):

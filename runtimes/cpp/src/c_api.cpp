@@ -17,7 +17,17 @@ struct trbert_output {
 
 namespace {
 
-thread_local std::string last_error;
+thread_local std::string message;
+thread_local const char* last_error = "";  // the message, or what is said where there is no memory for it
+
+void remember(const char* what) noexcept {
+    try {
+        message = what;
+        last_error = message.c_str();
+    } catch (...) {
+        last_error = "out of memory";
+    }
+}
 
 // Run what may throw; no exception leaves the library here.
 template <typename Action>
@@ -26,12 +36,12 @@ trbert_code guarded(Action action) {
         action();
         return TRBERT_OK;
     } catch (const trbert::Error& failure) {
-        last_error = failure.what();
+        remember(failure.what());
         return static_cast<trbert_code>(failure.code());
     } catch (const std::exception& failure) {
-        last_error = failure.what();
+        remember(failure.what());
     } catch (...) {
-        last_error = "unknown error";
+        remember("unknown error");
     }
     return TRBERT_INTERNAL;
 }
@@ -163,5 +173,5 @@ trbert_code trbert_verify(const trbert_engine* engine) {
     });
 }
 
-const char* trbert_last_error(void) { return last_error.c_str(); }
+const char* trbert_last_error(void) { return last_error; }
 const char* trbert_version(void) { return trbert::version(); }

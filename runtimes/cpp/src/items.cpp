@@ -1,6 +1,7 @@
 #include "items.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 
 #include "arrays.hpp"
@@ -111,6 +112,12 @@ Item read_token_ids(const Bundle& bundle, const Json& given, const std::string& 
     return item;
 }
 
+// To the parser a whole number beyond 64 bits is a float, mostly of another value.
+bool comes_back(const Json& id) {
+    if (id.is_number_float()) return std::abs(id.get<double>()) < 0x1p63;
+    return !id.is_structured() || std::all_of(id.begin(), id.end(), comes_back);
+}
+
 Item read_texts(const Task& task, const Json& given, const Keys& keys, const std::string& name) {
     Item item;
     item.name = name;
@@ -157,7 +164,13 @@ Item read_item(const Bundle& bundle, const std::string& json, const std::string&
         for (const auto& entry : given.items()) keys += (keys.empty() ? "" : ", ") + entry.key();
         throw not_understood(task, name, "has the keys " + (keys.empty() ? "(none)" : keys));
     }
-    if (given.contains("id")) item.id = given["id"];
+    if (given.contains("id")) {
+        item.id = given["id"];
+        if (!comes_back(item.id)) {
+            throw input_error(name + ": id holds a number beyond 64 bits, which would come back as another",
+                              "give it as text");
+        }
+    }
     return item;
 }
 

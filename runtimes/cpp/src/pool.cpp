@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "errors.hpp"
+#include "sessions.hpp"
 
 namespace trbert::internal {
 namespace {
@@ -24,11 +25,34 @@ int usable_cpus() {
 }
 
 Ort::Env make_environment(bool shared, int threads) {
-    if (!shared) return Ort::Env(ORT_LOGGING_LEVEL_ERROR, "trbert");
-    Ort::ThreadingOptions options;
-    options.SetGlobalIntraOpNumThreads(threads);
-    options.SetGlobalInterOpNumThreads(1);
-    return Ort::Env(options, ORT_LOGGING_LEVEL_ERROR, "trbert");
+    try {
+        if (!shared) return Ort::Env(ORT_LOGGING_LEVEL_ERROR, "trbert");
+        Ort::ThreadingOptions options;
+        options.SetGlobalIntraOpNumThreads(threads);
+        options.SetGlobalInterOpNumThreads(1);
+        return Ort::Env(options, ORT_LOGGING_LEVEL_ERROR, "trbert");
+    } catch (const Ort::Exception& failure) {
+        throw error(ErrorCode::runtime, "ONNX Runtime does not start: " + first_line(failure),
+                    "load no engine while another user of ONNX Runtime in this process closes its environment");
+    }
+}
+
+// The pool and how many use it. It comes and goes under the mutex, so that the next one is made when the last is gone:
+// ONNX Runtime cannot start while its environment is being closed.
+struct Process {
+    std::mutex mutex;
+    std::unique_ptr<Pool> pool;
+    std::size_t users = 0;
+};
+
+Process& process() {
+    static Process* const only = new Process;  // never deleted: engines may be closed as late as at exit
+    return *only;
+}
+
+void leave(const Pool*) {
+    const std::lock_guard<std::mutex> lock(process().mutex);
+    if (--process().users == 0) process().pool.reset();
 }
 
 }  // namespace
@@ -37,18 +61,14 @@ Pool::Pool(bool shared, int threads)
     : shared_(shared), threads_(threads), environment_(make_environment(shared, threads)) {}
 
 std::shared_ptr<Pool> Pool::of_process(const Options& options) {
-    static std::mutex mutex;
-    static std::weak_ptr<Pool> latest;  // where it is gone, no engine with another kind of pool is left
     if (options.threads < 0) {
         throw error(ErrorCode::configuration,
                     "threads must be at least 1, or 0, not " + std::to_string(options.threads));
     }
-    const std::lock_guard<std::mutex> lock(mutex);
-    std::shared_ptr<Pool> pool = latest.lock();
+    std::unique_lock<std::mutex> lock(process().mutex);
+    std::unique_ptr<Pool>& pool = process().pool;
     if (!pool) {
-        pool = std::make_shared<Pool>(options.share_pool, options.threads > 0 ? options.threads : usable_cpus());
-        latest = pool;
-        return pool;
+        pool = std::make_unique<Pool>(options.share_pool, options.threads > 0 ? options.threads : usable_cpus());
     }
     if (pool->shared_ != options.share_pool) {
         throw error(ErrorCode::configuration,
@@ -61,7 +81,10 @@ std::shared_ptr<Pool> Pool::of_process(const Options& options) {
                         std::to_string(pool->threads_),
                     "use one number of threads in a process");
     }
-    return pool;
+    ++process().users;
+    Pool* const used = pool.get();
+    lock.unlock();  // where there is no memory for the shared pointer, it leaves
+    return std::shared_ptr<Pool>(used, leave);
 }
 
 void Pool::configure(Ort::SessionOptions& session) const {

@@ -16,7 +16,8 @@ class Pool {
 public:
     Pool(bool shared, int threads);
 
-    // The process's pool, made at the first call. Throws Error (configuration) where there is one of another kind.
+    // The process's pool, made at the first call and gone with the last that holds it. Throws Error (configuration)
+    // where there is one of another kind, Error (runtime) where ONNX Runtime does not start.
     static std::shared_ptr<Pool> of_process(const Options& options);
 
     // Have a session use it.

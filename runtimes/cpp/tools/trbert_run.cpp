@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -10,11 +11,11 @@
 
 namespace {
 
-constexpr const char* kUsage = R"(usage: trbert-run BUNDLE [TEXT]... [options]
+constexpr const char* kUsage = R"(usage: trbert-run BUNDLE [options] [--] [TEXT]...
 
 Answers texts, or JSON lines from --data or the standard input: a JSON line each, in order.
 
-  --data FILE        JSON lines, as `trbert-deploy predict` takes; - is the standard input
+  --data FILE        JSON lines, as `trbert-deploy predict` takes, uncompressed; - is the standard input
   --batch-size N     rows that run together (32)
   --mode MODE        staged, fused or dense (staged)
   --runtime RUNTIME  ort, or trt: the TensorRT engines that `trbert-deploy build` made (ort)
@@ -27,6 +28,7 @@ Answers texts, or JSON lines from --data or the standard input: a JSON line each
   --verify           replay the bundle's golden vectors instead
   --bench N          answer everything N times after one warm-up instead, and print times as JSON
   --version, --help
+  --                 what follows is a text, even where it starts with -
 
 Exit codes: 0 fine, 1 a check failed or something you can mend, 2 usage.
 )";
@@ -79,7 +81,10 @@ Arguments parse(const std::vector<std::string>& words) {
         else if (word == "--check-sha256") arguments.options.check_sha256 = true;
         else if (word == "--verify") arguments.verify = true;
         else if (word == "--bench") arguments.rounds = static_cast<std::size_t>(number(word, value()));
-        else if (word.size() > 1 && word[0] == '-') throw Usage("unknown option " + word);
+        else if (word == "--") {
+            plain.insert(plain.end(), words.begin() + static_cast<std::ptrdiff_t>(place) + 1, words.end());
+            break;
+        } else if (word.size() > 1 && word[0] == '-') throw Usage("unknown option " + word);
         else plain.push_back(word);
     }
     if (plain.empty()) throw Usage("a bundle is needed");
@@ -89,13 +94,32 @@ Arguments parse(const std::vector<std::string>& words) {
     return arguments;
 }
 
+[[noreturn]] void refuse(const std::string& what) { throw trbert::Error(trbert::ErrorCode::input, what); }
+
+// Hand on what was printed, and fail where it is lost.
+void flush() {
+    if (!std::cout.flush())
+        throw trbert::Error(trbert::ErrorCode::runtime, "the standard output cannot be written, answers are lost");
+}
+
 // Items with what messages call them.
 class Items {
 public:
-    explicit Items(const Arguments& arguments) : texts_(arguments.texts), stream_(&std::cin) {
-        if (arguments.data.empty() || arguments.data == "-") return;
-        file_.open(arguments.data);
-        if (!file_) throw trbert::Error(trbert::ErrorCode::input, arguments.data + " cannot be read");
+    explicit Items(const Arguments& arguments) : texts_(arguments.texts), source_(arguments.data), stream_(&std::cin) {
+        if (source_.empty() || source_ == "-") {
+            source_ = "the standard input";
+            return;
+        }
+        const std::filesystem::path path = source_;
+        std::error_code ignored;
+        if (std::filesystem::is_directory(path, ignored))
+            refuse(source_ + " is a folder. Name a file of JSON lines in it");
+        if (path.extension() == ".gz" || path.extension() == ".xz") {
+            const std::string program = path.extension() == ".gz" ? "gzip" : "xz";
+            refuse(source_ + " is compressed. Have the lines piped in: " + program + " -dc FILE | trbert-run BUNDLE");
+        }
+        file_.open(path);
+        if (!file_) refuse(source_ + " cannot be read");
         stream_ = &file_;
     }
 
@@ -103,6 +127,7 @@ public:
         std::string json, name;
     };
 
+    // The next items, at most so many; none at the end. What cannot be read is no end.
     std::vector<Item> next(std::size_t most) {
         std::vector<Item> items;
         std::string line;
@@ -111,8 +136,7 @@ public:
                 items.push_back(
                     {nlohmann::json{{"text", texts_[number_]}}.dump(), "text " + std::to_string(number_ + 1)});
             } catch (const nlohmann::json::exception&) {
-                throw trbert::Error(trbert::ErrorCode::input,
-                                    "text " + std::to_string(number_ + 1) + " is not valid UTF-8");
+                refuse("text " + std::to_string(number_ + 1) + " is not valid UTF-8");
             }
             ++number_;
         }
@@ -122,11 +146,15 @@ public:
             if (line.find_first_not_of(" \t\r") != std::string::npos)
                 items.push_back({line, "line " + std::to_string(number_)});
         }
+        if (items.empty() && stream_->bad()) {
+            refuse(source_ + " cannot be read beyond line " + std::to_string(number_));
+        }
         return items;
     }
 
 private:
     std::vector<std::string> texts_;
+    std::string source_;  // in messages
     std::ifstream file_;
     std::istream* stream_;
     std::size_t number_ = 0;
@@ -138,11 +166,17 @@ std::vector<std::string> json_of(const std::vector<Items::Item>& items) {
     return json;
 }
 
+// What is wrong with an item that was given alone, under the name that it has here.
+std::string complaint(const std::string& name, const std::string& what) {
+    const std::string alone = "item 0";
+    return name + (what.compare(0, alone.size(), alone) == 0 ? what.substr(alone.size()) : ": " + what);
+}
+
 // Write the answers; where an item is broken, those before it, and name its line.
 void answer(const trbert::Engine& engine, const std::vector<Items::Item>& items) {
     try {
         for (const std::string& line : engine.predict(json_of(items))) std::cout << line << '\n';
-        return;
+        return flush();
     } catch (const trbert::Error& failure) {
         if (failure.code() != trbert::ErrorCode::input) throw;
     }
@@ -150,8 +184,8 @@ void answer(const trbert::Engine& engine, const std::vector<Items::Item>& items)
         try {
             std::cout << engine.predict({item.json}).front() << '\n';
         } catch (const trbert::Error& failure) {
-            std::cout.flush();
-            throw trbert::Error(failure.code(), item.name + ": " + failure.what());
+            flush();
+            throw trbert::Error(failure.code(), complaint(item.name, failure.what()));
         }
     }
 }
@@ -168,8 +202,7 @@ void bench(const trbert::Engine& engine, Items& items, const Arguments& argument
         rows += next.size();
         batches.push_back(json_of(next));
     }
-    if (batches.empty())
-        throw trbert::Error(trbert::ErrorCode::input, "there is nothing to measure: give texts or JSON lines");
+    if (batches.empty()) refuse("there is nothing to measure: give texts or JSON lines");
     std::vector<double> milliseconds;
     double sum = 0;
     for (std::size_t round = 0; round <= arguments.rounds; ++round) {
@@ -193,7 +226,18 @@ void bench(const trbert::Engine& engine, Items& items, const Arguments& argument
               << '\n';
 }
 
-int run(const Arguments& arguments) {
+int run(const std::vector<std::string>& words) {
+    const auto texts = std::find(words.begin(), words.end(), "--");
+    const auto asked = [&](const char* option) { return std::find(words.begin(), texts, option) != texts; };
+    if (asked("--help") || asked("-h")) {
+        std::cout << kUsage;
+        return 0;
+    }
+    if (asked("--version")) {
+        std::cout << "trbert-run " << trbert::version() << '\n';
+        return 0;
+    }
+    const Arguments arguments = parse(words);
     const trbert::Engine engine(arguments.bundle, arguments.options);
     if (arguments.verify) {
         const trbert::Verification verification = engine.verify();
@@ -214,20 +258,11 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 int main(int count, char** words) {
+    std::ios::sync_with_stdio(false);  // with it an input that cannot be read looks like its end
     try {
-        const std::vector<std::string> given(words + 1, words + count);
-        const auto asked = [&](const char* option) {
-            return std::find(given.begin(), given.end(), option) != given.end();
-        };
-        if (asked("--help") || asked("-h")) {
-            std::cout << kUsage;
-            return 0;
-        }
-        if (asked("--version")) {
-            std::cout << "trbert-run " << trbert::version() << '\n';
-            return 0;
-        }
-        return run(parse(given));
+        const int code = run({words + 1, words + count});
+        flush();
+        return code;
     } catch (const Usage& failure) {
         std::cerr << "error: " << failure.what() << "\n\n" << kUsage;
         return 2;

@@ -1,0 +1,20 @@
+# trbert_search_root(ROOT RESULT...): before a search in the folder that ROOT names, a variable of CMake or of the
+# environment. Where it names one, ROOT_ONLY is NO_DEFAULT_PATH, so that no other is searched, and each RESULT that was
+# found in another before is forgotten. Where it names none, what was found before stays.
+macro(trbert_search_root root)
+  if(NOT ${root} AND DEFINED ENV{${root}})
+    set(${root} "$ENV{${root}}")
+  endif()
+  set(${root}_ONLY "")
+  if(${root})
+    set(${root}_ONLY NO_DEFAULT_PATH)
+  endif()
+  if(${root} OR NOT DEFINED ${root}_SEARCHED)
+    if(DEFINED ${root}_SEARCHED AND NOT "${${root}}" STREQUAL "${${root}_SEARCHED}")
+      foreach(result ${ARGN})
+        unset(${result} CACHE)
+      endforeach()
+    endif()
+    set(${root}_SEARCHED "${${root}}" CACHE INTERNAL "The ${root} that was searched last")
+  endif()
+endmacro()
