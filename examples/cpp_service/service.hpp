@@ -4,6 +4,7 @@
 #include <httplib.h>
 
 #include <atomic>
+#include <string>
 #include <trbert/trbert.hpp>
 
 #include "batcher.hpp"
@@ -20,14 +21,15 @@ public:
 
     int port() const { return port_; }
 
-    // Serve until `stop`, then finish what was accepted.
+    // Serve until `stop`, then finish the requests that have begun.
     void run();
 
     // From another thread, at any time.
     void stop();
 
 private:
-    void predict(const httplib::Request& request, httplib::Response& response);
+    void predict(const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& content);
+    std::string receive(const httplib::ContentReader& content, bool wanted, bool& whole) const;
     Batcher::Answers answer(const Batcher::Items& items);
 
     const Options options_;
