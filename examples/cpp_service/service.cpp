@@ -67,7 +67,8 @@ Service::Service(const Options& options)
     server_.set_keep_alive_max_count(1'000'000);
     server_.set_tcp_nodelay(true);
     // cpp-httplib would share the port with another process, and half of the requests.
-    server_.set_socket_options([](socket_t socket) {
+    server_.set_socket_options([this](socket_t socket) {
+        listening_ = socket;
         const int yes = 1;
         setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
     });
@@ -102,6 +103,8 @@ Service::Service(const Options& options)
         throw std::runtime_error("cannot listen on " + options.host + ":" + std::to_string(options.port) +
                                  ". Choose another one: --port");
     }
+    // cpp-httplib lets 5 connections wait to be accepted; of a burst, the system delays or resets what is beyond them.
+    listen(listening_, SOMAXCONN);
 }
 
 void Service::run() {

@@ -37,6 +37,7 @@ private:
     Metrics metrics_;
     Batcher batcher_;
     httplib::Server server_;
+    socket_t listening_ = INVALID_SOCKET;
     std::atomic<bool> stopping_{false}, done_{false};
     std::atomic<std::size_t> in_flight_{0};  // requests to /predict
     int port_ = -1;

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,18 @@ def test_connections_that_wait_leave_some_to_ask_and_refuse(running, bundle):
             assert not any(one.done() for one in pending)
         assert service.ask("GET", "/healthz")[0] == 200
         assert [len(one.result()) for one in pending] == [20 * len(REVIEWS)] * 8
+
+
+def test_a_burst_of_connections_waits_to_be_accepted(running, bundle):
+    with running(bundle) as service, ExitStack() as stack:
+        service.process.send_signal(signal.SIGSTOP)  # as if it got no processor for a while
+        address = ("127.0.0.1", service.port)
+        burst = [stack.enter_context(socket.create_connection(address, timeout=5)) for _ in range(64)]
+        service.process.send_signal(signal.SIGCONT)
+        for connection in burst:
+            connection.settimeout(120)
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 200 OK")
 
 
 def test_sigterm_finishes_what_is_queued(running, bundle, load, wanted):
