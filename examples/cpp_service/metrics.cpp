@@ -65,7 +65,7 @@ std::string Metrics::text(std::size_t queue) const {
     for (const auto& [status, count] : requests_) {
         text += "trbert_requests_total{status=\"" + std::to_string(status) + "\"} " + std::to_string(count) + "\n";
     }
-    text += heading("trbert_request_seconds", "histogram", "Time from a request's body to its answer.") +
+    text += heading("trbert_request_seconds", "histogram", "Time from a request's headers to its answer.") +
             seconds_.lines("trbert_request_seconds", "") +
             heading("trbert_batch_items", "histogram", "Items that ran together.") +
             batch_items_.lines("trbert_batch_items", "") +

@@ -17,6 +17,7 @@ Answers POST /predict over HTTP, with GET /healthz and GET /metrics (Prometheus)
   --queue N              items that may wait; beyond them requests get 429 (64)
   --batch-tokens N       tokens that run together (4096)
   --max-body-bytes N     larger requests get 413 (1048576)
+  --body-seconds N       requests whose body takes longer to arrive get 408 (5)
   --max-item-bytes N     so do requests with an item, as JSON, larger than this (65536)
 )";
 
@@ -61,6 +62,7 @@ Options parse(const std::vector<std::string>& words) {
         else if (word == "--queue") options.limits.queue = size(word, value());
         else if (word == "--batch-tokens") options.limits.batch_tokens = number(word, value(), 1);
         else if (word == "--max-body-bytes") options.max_body_bytes = size(word, value());
+        else if (word == "--body-seconds") options.body_time = std::chrono::seconds(number(word, value(), 1));
         else if (word == "--max-item-bytes") options.max_item_bytes = size(word, value());
         else if (word.size() > 1 && word[0] == '-') throw Usage("unknown option " + word);
         else if (options.bundle.empty()) options.bundle = word;

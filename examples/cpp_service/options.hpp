@@ -1,6 +1,7 @@
 // The command line.
 #pragma once
 
+#include <chrono>
 #include <stdexcept>
 #include <string>
 #include <trbert/trbert.hpp>
@@ -10,7 +11,7 @@
 
 namespace service {
 
-// Connections that are left to /healthz, /metrics and to refusing, when all others wait for answers.
+// Connections that are left to /healthz, /metrics and to refusing, when all others are taken by requests to /predict.
 constexpr int kSpareConnections = 8;
 
 struct Options {
@@ -20,6 +21,7 @@ struct Options {
     Batcher::Limits limits;
     std::size_t connections = 128;  // at a time: each keeps a thread
     std::size_t max_body_bytes = 1024 * 1024, max_item_bytes = 64 * 1024;
+    std::chrono::seconds body_time{5};  // of a request's body to arrive in
 };
 
 struct Usage : std::runtime_error {

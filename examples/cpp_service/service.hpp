@@ -4,6 +4,7 @@
 #include <httplib.h>
 
 #include <atomic>
+#include <string>
 #include <trbert/trbert.hpp>
 
 #include "batcher.hpp"
@@ -20,14 +21,15 @@ public:
 
     int port() const { return port_; }
 
-    // Serve until `stop`, then finish what was accepted.
+    // Serve until `stop`, then finish the requests that have begun.
     void run();
 
     // From another thread, at any time.
     void stop();
 
 private:
-    void predict(const httplib::Request& request, httplib::Response& response);
+    void predict(const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& content);
+    std::string receive(const httplib::ContentReader& content, bool wanted, bool& whole) const;
     Batcher::Answers answer(const Batcher::Items& items);
 
     const Options options_;
@@ -35,6 +37,7 @@ private:
     Metrics metrics_;
     Batcher batcher_;
     httplib::Server server_;
+    socket_t listening_ = INVALID_SOCKET;
     std::atomic<bool> stopping_{false}, done_{false};
     std::atomic<std::size_t> in_flight_{0};  // requests to /predict
     int port_ = -1;

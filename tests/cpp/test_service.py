@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import http.client
 import importlib.util
 import itertools
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 import trbert_deploy
 from trbert_deploy.calib_data import evaluation_file
@@ -36,12 +31,6 @@ REVIEWS = [
 SOAK_SECONDS = float(os.environ.get("TRBERT_SOAK_SECONDS", "600"))
 
 
-def call(*command: object) -> None:
-    words = [str(word) for word in command]
-    result = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    assert result.returncode == 0, result.stdout
-
-
 @pytest.fixture(scope="module")
 def load():
     spec = importlib.util.spec_from_file_location("load", EXAMPLE / "load.py")
@@ -52,89 +41,13 @@ def load():
 
 
 @pytest.fixture(scope="module")
-def program(cpp_installed) -> Path:
-    """The service as another project: found by find_package, warnings are errors."""
-    build = BUILD / "service"
-    with FileLock(BUILD / "lock"):
-        options = [f"-DCMAKE_PREFIX_PATH={cpp_installed}", "-DCMAKE_CXX_FLAGS_RELEASE=-O1", "-DCMAKE_CXX_FLAGS=-Werror"]
-        call("cmake", "-S", EXAMPLE, "-B", build, *options)
-        call("cmake", "--build", build)
-    return build / "trbert-service"
-
-
-@dataclass(frozen=True)
-class Service:
-    process: subprocess.Popen[str]
-    port: int
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def ask(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json"):
-        """Status and body of one request on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
-        try:
-            connection.request(method, path, body, {"Content-Type": kind, "Connection": "close"})
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
-
-    def predict(self, *items) -> list[dict]:
-        lines = "\n".join(json.dumps(item) for item in items).encode()
-        status, text = self.ask("POST", "/predict", lines, "application/x-ndjson")
-        assert status == 200, text
-        return [json.loads(line) for line in text.splitlines()]
-
-    def metrics(self) -> dict[str, float]:
-        """Every sample by its name and labels; the text follows Prometheus's format."""
-        status, text = self.ask("GET", "/metrics")
-        assert status == 200
-        samples, typed = {}, set()
-        for line in text.splitlines():
-            if line.startswith("#"):
-                assert re.fullmatch(r"# HELP \w+ \S.*|# TYPE \w+ (counter|gauge|histogram)", line)
-                typed.add(line.split()[2])
-                continue
-            found = re.fullmatch(r'(\w+?)(_bucket|_sum|_count)?(\{\w+="[^"]*"(?:,\w+="[^"]*")*\})? (\S+)', line)
-            assert found, line
-            assert found[1] in typed
-            samples[line.rpartition(" ")[0]] = float(found[4])
-        return samples
-
-    def memory(self) -> float:
-        """Resident, in MiB."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
-        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024
-
-
-@contextmanager
-def running(program: Path | list[str | Path], bundle: Path, *options: object, **environment: str) -> Iterator[Service]:
-    starter = program if isinstance(program, list) else [program]
-    command = [*starter, bundle, "--port", "0", "--threads", "1", *options]
-    process = subprocess.Popen(
-        [str(word) for word in command], stdout=subprocess.PIPE, text=True, env=os.environ | environment
-    )
-    try:
-        line = process.stdout.readline()
-        found = re.fullmatch(r"listening on http://127\.0\.0\.1:(\d+)\n", line)
-        assert found, line
-        yield Service(process, int(found[1]))
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
-@pytest.fixture(scope="module")
 def bundle(text_bundle) -> Path:
     return text_bundle("sequence-classification")
 
 
 @pytest.fixture(scope="module")
-def service(program, bundle) -> Iterator[Service]:
-    with running(program, bundle, "--max-body-bytes", "20000", "--max-item-bytes", "10000") as started:
+def service(running, bundle):
+    with running(bundle, "--max-body-bytes", "20000", "--max-item-bytes", "10000") as started:
         yield started
         assert started.process.poll() is None  # whatever it was sent, it lives
 
@@ -181,6 +94,8 @@ def test_pairs_and_token_ids(service, load, bundle):
         ("POST", "/predict", b'{"text": "a"}\n' * 65, "application/x-ndjson", 413, "more than 64 items"),
         ("GET", "/predict", None, "", 404, "POST /predict"),
         ("POST", "/other", b"{}", "application/json", 404, "POST /predict"),
+        ("PUT", "/predict", b"{}", "application/json", 404, "POST /predict"),
+        ("POST", "/predict", b"--x\r\n\r\n", "multipart/form-data; boundary=x", 400, "is a form"),
     ],
 )
 def test_what_is_refused(service, method, path, body, kind, status, message):
@@ -203,8 +118,8 @@ def test_what_is_no_http_leaves_it_alive(service, raw):
     assert service.ask("GET", "/healthz")[0] == 200
 
 
-def test_metrics_say_what_happened(program, bundle, wanted):
-    with running(program, bundle, "--batch-tokens", "100000") as service:
+def test_metrics_say_what_happened(running, bundle, wanted):
+    with running(bundle, "--batch-tokens", "100000") as service:
         assert json.loads(service.ask("GET", "/healthz")[1])["status"] == "ok"
         service.predict(*REVIEWS)
         samples = service.metrics()
@@ -223,8 +138,8 @@ def test_metrics_say_what_happened(program, bundle, wanted):
         assert samples[f'trbert_kept_fraction_bucket{{{stage},le="0.5"}}'] == half
 
 
-def test_batches_keep_to_their_tokens(program, bundle, load, wanted):
-    with running(program, bundle, "--batch-tokens", "60") as service:
+def test_batches_keep_to_their_tokens(running, bundle, load, wanted):
+    with running(bundle, "--batch-tokens", "60") as service:
         assert load.same(service.predict(*REVIEWS), wanted)
         samples = service.metrics()
     total = sum(answer["token_count"] for answer in wanted)
@@ -232,8 +147,8 @@ def test_batches_keep_to_their_tokens(program, bundle, load, wanted):
     assert samples["trbert_batch_items_count"] < len(REVIEWS)
 
 
-def test_overload_is_refused_and_lived_through(program, bundle, load, wanted):
-    with running(program, bundle, "--queue", "1") as service:
+def test_overload_is_refused_and_lived_through(running, bundle, load, wanted):
+    with running(bundle, "--queue", "1") as service:
         done = load.run(service.url, REVIEWS, wanted, connections=12, seconds=3)
         assert done.complaints == []
         assert done.statuses[429] > 0
@@ -242,9 +157,9 @@ def test_overload_is_refused_and_lived_through(program, bundle, load, wanted):
         assert load.same(service.predict(REVIEWS[0]), wanted[:1])
 
 
-def test_connections_that_wait_leave_some_to_ask_and_refuse(program, bundle):
+def test_connections_that_wait_leave_some_to_ask_and_refuse(running, bundle):
     limits = ("--connections", "16", "--queue", "100000", "--batch-tokens", "1")
-    with running(program, bundle, *limits) as service, ThreadPoolExecutor(8) as pool:
+    with running(bundle, *limits) as service, ThreadPoolExecutor(8) as pool:
         pending = [pool.submit(service.predict, *(REVIEWS * 20)) for _ in range(8)]
         while service.metrics()["trbert_queue_items"] < 5000:
             assert not any(one.done() for one in pending)
@@ -254,8 +169,20 @@ def test_connections_that_wait_leave_some_to_ask_and_refuse(program, bundle):
         assert [len(one.result()) for one in pending] == [20 * len(REVIEWS)] * 8
 
 
-def test_sigterm_finishes_what_is_queued(program, bundle, load, wanted):
-    with running(program, bundle, "--queue", "100000", "--batch-tokens", "1") as service, ThreadPoolExecutor(8) as pool:
+def test_a_burst_of_connections_waits_to_be_accepted(running, bundle):
+    with running(bundle) as service, ExitStack() as stack:
+        service.process.send_signal(signal.SIGSTOP)  # as if it got no processor for a while
+        address = ("127.0.0.1", service.port)
+        burst = [stack.enter_context(socket.create_connection(address, timeout=5)) for _ in range(64)]
+        service.process.send_signal(signal.SIGCONT)
+        for connection in burst:
+            connection.settimeout(120)
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_sigterm_finishes_what_is_queued(running, bundle, load, wanted):
+    with running(bundle, "--queue", "100000", "--batch-tokens", "1") as service, ThreadPoolExecutor(8) as pool:
         pending = [pool.submit(service.predict, *(REVIEWS * 20)) for _ in range(8)]
         while service.metrics()["trbert_queue_items"] < 2000:
             assert not any(one.done() for one in pending)
@@ -267,9 +194,9 @@ def test_sigterm_finishes_what_is_queued(program, bundle, load, wanted):
             service.ask("GET", "/healthz")
 
 
-def test_what_cannot_be_served_is_said(program, bundle, service, tmp_path):
+def test_what_cannot_be_served_is_said(service_program, bundle, service, tmp_path):
     def stderr(code, *words):
-        result = subprocess.run([program, *words], capture_output=True, text=True, check=False, timeout=60)
+        result = subprocess.run([service_program, *words], capture_output=True, text=True, check=False, timeout=60)
         assert result.returncode == code
         return result.stderr
 
@@ -280,9 +207,9 @@ def test_what_cannot_be_served_is_said(program, bundle, service, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_command_starts_it_and_one_loads_it(cpp, bundle):
+def test_one_command_starts_it_and_one_loads_it(cpp, running, bundle):
     environment = {"ONNXRUNTIME_ROOT": str(cpp.onnxruntime)}
-    with running(EXAMPLE / "start.sh", bundle, **environment) as service:
+    with running(bundle, starter=[EXAMPLE / "start.sh"], **environment) as service:
         words = [sys.executable, EXAMPLE / "load.py", bundle, "--url", service.url, "--seconds", "5"]
         result = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
     assert result.returncode == 0, result.stderr
@@ -292,14 +219,14 @@ def test_one_command_starts_it_and_one_loads_it(cpp, bundle):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
-def test_sanitizers_find_nothing_in_the_service(sanitized, bundle, load, wanted, sanitizer):
+def test_sanitizers_find_nothing_in_the_service(sanitized, running, bundle, load, wanted, sanitizer):
     """The library and the service; ONNX Runtime and cpp-httplib's own library are not instrumented."""
     built = sanitized(sanitizer)
     build = BUILD / f"service-{sanitizer.partition(',')[0]}"
-    call("cmake", "-S", EXAMPLE, "-B", build, *built.options)
-    call("cmake", "--build", build)
+    subprocess.run(["cmake", "-S", EXAMPLE, "-B", build, *built.options], check=True)
+    subprocess.run(["cmake", "--build", build], check=True)
     starter = [*built.prefix(), build / "trbert-service"]
-    with running(starter, bundle, "--queue", "6", **built.environment()) as service:
+    with running(bundle, "--queue", "6", starter=starter, **built.environment()) as service:
         done = load.run(service.url, REVIEWS, wanted, connections=8, seconds=20)
         refused = [service.ask("POST", "/predict", body)[0] for body in (b"{", b"\xff", b'{"text": 1}')]
         service.metrics()
@@ -311,7 +238,7 @@ def test_sanitizers_find_nothing_in_the_service(sanitized, bundle, load, wanted,
 
 
 @pytest.mark.slow
-def test_soak(program, bundle, load, wanted):
+def test_soak(running, bundle, load, wanted):
     """At full load: memory stays where it is once warm, no answer is wrong, no request dropped.
 
     Takes 10 minutes, or the seconds that the environment variable TRBERT_SOAK_SECONDS says.
@@ -319,7 +246,7 @@ def test_soak(program, bundle, load, wanted):
     memory, refused = [], []
     too_large = b'{"text": "' + b"a" * 10_000 + b'"}'
     limits = ("--queue", "8", "--max-item-bytes", "10000")
-    with running(program, bundle, *limits) as service, ThreadPoolExecutor(1) as pool:
+    with running(bundle, *limits) as service, ThreadPoolExecutor(1) as pool:
         soak = pool.submit(load.run, service.url, REVIEWS, wanted, connections=12, seconds=SOAK_SECONDS)
         while not soak.done():
             memory.append(service.memory())
