@@ -3,7 +3,7 @@
 #
 #   bash examples/quickstart.sh
 #
-# Minutes on a laptop's CPU; needs about 3 GB of disk. What it makes lies in .venv/ and bundles/.
+# About ten minutes on two cores; needs about 3 GB of disk. What it makes lies in .venv/ and bundles/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash examples/install.sh export,cpu

@@ -252,3 +252,11 @@ def test_items_survive_json(tmp_path):
         "a\nb",
         "c",
     )
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+def test_tables_are_for_train(tmp_path, name):
+    (tmp_path / name).write_bytes(b"text,label\na film,1\n")
+    with pytest.raises(InputError, match="`train` alone takes") as caught:
+        read_json_lines(tmp_path / name)
+    assert "one JSON object a line" in caught.value.hint

@@ -40,8 +40,8 @@ def read_json_lines(path: Path | str) -> Iterator[Line]:
         The objects in order; blank lines are skipped. The file is opened at the first of them.
 
     Raises:
-        InputError: at once, the file does not exist; later, it cannot be read, or a line is not UTF-8, not
-            JSON or not an object. The message names file and line; the lines before it have been given out.
+        InputError: at once, the file does not exist, or is CSV or parquet; later, it cannot be read, or a line is not
+            UTF-8, not JSON or not an object. The message names file and line; the lines before it have been given out.
     """
     if str(path) == "-":
         return _read(None)
@@ -50,6 +50,8 @@ def read_json_lines(path: Path | str) -> Iterator[Line]:
         raise InputError(f"{path} is a folder", "name a JSON-lines file in it")
     if not path.exists():
         raise InputError(f"{path} does not exist", f"name a JSON-lines file: {_FORM}")
+    if path.suffix in (".csv", ".parquet"):
+        raise InputError(f"{path} is a table, which `train` alone takes", f"write {_FORM}")
     return _read(path)
 
 

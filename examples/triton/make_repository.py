@@ -1,6 +1,6 @@
 """Make a Triton Inference Server model repository from a bundle: one model for text and one graph for token ids.
 
-    pip install onnx 'tritonclient[grpc]'
+    pip install -c constraints.txt '.[export,cpu]' 'tritonclient[grpc]'
     python examples/triton/make_repository.py bundle/ models/ --device cpu
     tritonserver --model-repository models/
 

@@ -99,6 +99,17 @@ def test_a_root_is_searched_alone_and_another_anew(tmp_path):
         }
 
 
+@pytest.mark.parametrize("shared", ["ON", "OFF"])
+def test_what_is_installed_finds_a_root_below_the_build(tmp_path, shared):
+    root = root_of(tmp_path / "ort")
+    configured(tmp_path, f"-DONNXRUNTIME_ROOT={root}", f"-DBUILD_SHARED_LIBS={shared}")
+    steps = (tmp_path / "cmake_install.cmake").read_text(encoding="utf-8")
+    paths = set(re.findall(r'NEW_RPATH "([^"]*)"', steps))
+    assert len(paths) == (2 if shared == "ON" else 1)  # of libtrbert.so and of trbert-run
+    for path in paths:
+        assert str(root / "lib") in path.split(":")
+
+
 def test_pkg_config_knows_roots_with_spaces(tmp_path):
     root, cuda = root_of(tmp_path / "a root"), root_of(tmp_path / "and another")
     options = ["-DTRBERT_WITH_TENSORRT=tensorrt", f"-DTENSORRT_ROOT={root}", f"-DCUDA_ROOT={cuda}"]

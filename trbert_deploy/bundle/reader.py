@@ -66,6 +66,8 @@ def open_bundle(folder: str | Path) -> Bundle:
     try:
         text = (folder / MANIFEST_FILE).read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
+        if folder.is_file():
+            raise BundleError(f"{folder} is a file, not a bundle", "give the folder that `export` wrote") from None
         what = "has no manifest.json" if folder.is_dir() else "does not exist"
         raise BundleError(
             f"{folder} is not a bundle: it {what}", "make one: trbert-deploy export MODEL --out DIR"

@@ -151,7 +151,8 @@ def train(
         _show(results)
         if eval_data is None and not (results.config["fine_tune"] or results.config["bare"]):
             note("note: if the classifier was trained on these data, its accuracy is not that on new ones: --eval-data")
-    next_command(f"trbert-deploy export {shlex.quote(results.models[0].folder)} --out bundle --with-dense")
+    (trained,) = (one for one in results.models if one.alpha == prices[0])
+    next_command(f"trbert-deploy export {shlex.quote(trained.folder)} --out bundle --with-dense")
 
 
 def _show(results: TrainingResults) -> None:
