@@ -16,9 +16,12 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-import onnx
-from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInput, ModelOutput
+try:
+    import onnx
+    from google.protobuf import text_format
+    from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInput, ModelOutput
+except ImportError as error:
+    sys.exit(f"error: {error}\nhint: pip install -c constraints.txt '.[export,cpu]' 'tritonclient[grpc]'")
 
 from trbert_deploy.bundle import Bundle, open_bundle
 from trbert_deploy.bundle.folder import whole_folder

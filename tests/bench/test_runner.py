@@ -9,6 +9,7 @@ import trbert_deploy
 from trbert_deploy.bench import BenchOptions, render, run_bench
 from trbert_deploy.bench.arms import open_arms
 from trbert_deploy.bench.quality import answer_all, measure_quality
+from trbert_deploy.bench.runner import _disturbed
 from trbert_deploy.bench.workload import Dataset, random_dataset
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.errors import TRBertError
@@ -200,6 +201,18 @@ def test_the_nearest_logit_is_sought_in_every_batch(bundle):
             for reduction, decision in enumerate(decisions):
                 nearest[reduction] = min(nearest[reduction], *decision.logits[decision.free].abs().tolist())
     assert [one.nearest_margin for one in quality.agreement.reductions] == pytest.approx(nearest, rel=1e-3, abs=1e-6)
+
+
+def test_a_speed_up_that_its_rounds_contradict_is_noted(report):
+    def notes(**facts):
+        workload = report.workloads[0]
+        one = dataclasses.replace(workload.speed_ups[0], **facts)
+        return _disturbed([dataclasses.replace(workload, speed_ups=[one])])
+
+    assert notes(of_medians=2.0, of_rounds_low=1.9, of_rounds_high=2.0) == []
+    (found,) = notes(of_medians=1.29, of_rounds_low=1.35, of_rounds_high=2.06)
+    assert "batch 1" in found
+    assert "1.29, lies outside the quartiles of the rounds' own ratios, 1.35 to 2.06" in found
 
 
 def test_answers_come_back_in_the_order_of_the_rows(bundle):

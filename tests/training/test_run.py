@@ -258,14 +258,14 @@ def test_nothing_is_written_for_data_that_the_model_cannot_take(encoder, tmp_pat
 def test_the_command_trains_and_names_the_next_one(cli, encoder, tmp_path):
     data = write_texts(tmp_path / "few.jsonl", 100)
     result = cli(
-        "train", encoder, "--data", data, "--out", tmp_path / "run", "--alphas", "0.5,2", "--device", "cpu", "--json",
+        "train", encoder, "--data", data, "--out", tmp_path / "run", "--alphas", "2,0.5", "--device", "cpu", "--json",
         "--fine-tune-epochs", 1, "--joint-epochs", 1, "--batch-size", 16, "--samples", 2,
         "--labels", "negative,positive",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
     assert [model["alpha"] for model in report["results"]["models"]] == [0.5, 2.0]
-    model = tmp_path / "run" / "alpha-0.5" / "model"
+    model = tmp_path / "run" / "alpha-2" / "model"  # the first that was asked for
     assert result.stderr.splitlines()[-1] == f"next: trbert-deploy export {model} --out bundle --with-dense"
     assert load_checkpoint(model).model.config.id2label == {0: "negative", 1: "positive"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -114,6 +114,7 @@ def run_bench(bundle: Bundle, options: BenchOptions, progress: Progress = lambda
         _check_gates(options, arms, dataset)
         planned = _workloads(bundle, dataset, options, notes)
         workloads = [_time(arms, workload, options, progress) for workload in planned]
+        notes += _disturbed(workloads)
         quality, quality_notes = measure_quality(arms, dataset, progress, replay=options.replay_selection)
         notes += quality_notes
         return Report(
@@ -231,6 +232,18 @@ def _time(arms: Arms, workload: Workload, options: BenchOptions, progress: Progr
         speed_ups=[speed_up(name, values, samples[subject]) for name, values in samples.items() if name != subject],
         flops=flops_of(ModelShape.of(arms.engines[subject].manifest), dataset, timed, kept),
     )
+
+
+def _disturbed(workloads: Sequence[WorkloadResult]) -> list[str]:
+    """Notes on speed-ups that the rounds themselves contradict."""
+    return [
+        f"{workload.name}: against {one.against} the ratio of medians, {one.of_medians:.2f}, lies outside the quartiles"
+        f" of the rounds' own ratios, {one.of_rounds_low:.2f} to {one.of_rounds_high:.2f}: something else kept the "
+        "machine busy, measure again, with more --iterations"
+        for workload in workloads
+        for one in workload.speed_ups
+        if not one.of_rounds_low <= one.of_medians <= one.of_rounds_high
+    ]
 
 
 def _gates(options: BenchOptions, arms: Arms, workloads: list[WorkloadResult], quality: Quality) -> list[GateResult]:

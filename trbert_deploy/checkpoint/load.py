@@ -141,7 +141,7 @@ def _download(hub_id: str) -> Path:
         raise CheckpointError(
             f"{hub_id!r} is not a local folder, and the Hugging Face Hub did not give it: "
             f"{str(error).strip().partition(chr(10))[0]}",
-            "check the name and the connection, or give a local folder",
+            f"check the name and the connection, or give a local folder; the model of the package is {builtin.NAME}",
         ) from error
 
 
