@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -168,6 +169,15 @@ def read_labelled(file: Path, names: Sequence[str] | None, limit: int | None) ->
     """The first rows of a labelled file, `limit` at most; see `trbert_deploy.training.data.read_examples`."""
     examples = read_examples(file, names)
     return examples.take(np.arange(len(examples))[:limit])
+
+
+def write_results(options: argparse.Namespace, text: str, document: dict[str, Any]) -> None:
+    """Print the table, and write what `--markdown` and `--json` of `add_options` ask for."""
+    print(text, end="")
+    if options.markdown:
+        options.markdown.write_text(text, encoding="utf-8")
+    if options.json:
+        options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def progress(line: str) -> None:

@@ -31,9 +31,8 @@ from trbert_deploy.calib_data import evaluation_file
 from trbert_deploy.environment import environment
 from trbert_deploy.export.builtin import builtin_bundle
 from trbert_deploy.request import check_request
-from trbert_deploy.runtimes.grouping import plan_groups
 from trbert_deploy.runtimes.onnxrt import StagedRuntime, share_threads
-from trbert_deploy.runtimes.pipeline import Plan
+from trbert_deploy.runtimes.pipeline import Plan, group_by_count
 from trbert_deploy.tables import markdown_table
 
 
@@ -44,15 +43,10 @@ def whole(stage: int, counts: npt.NDArray[np.int64], sequences: int) -> list[npt
 
 def at_input(stage: int, counts: npt.NDArray[np.int64], sequences: int) -> list[npt.NDArray[np.int64]]:
     """By length, and what was grouped stays together."""
-    return plan_groups(counts, sequences_a_row=sequences) if stage == 0 else whole(stage, counts, sequences)
+    return (group_by_count if stage == 0 else whole)(stage, counts, sequences)
 
 
-def everywhere(stage: int, counts: npt.NDArray[np.int64], sequences: int) -> list[npt.NDArray[np.int64]]:
-    """By length, and between stages by kept count, as the runtimes do it."""
-    return plan_groups(counts, sequences_a_row=sequences)
-
-
-PLANS: dict[str, Plan] = {"none": whole, "at the input": at_input, "at the input and between stages": everywhere}
+PLANS: dict[str, Plan] = {"none": whole, "at the input": at_input, "at the input and between stages": group_by_count}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ trained_model.py has answered is not answered again.
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from answers import (
     cut_line,
     listed,
     read_labelled,
+    write_results,
 )
 from matplotlib.figure import Figure
 from rivals import equal_cost_length
@@ -121,19 +121,15 @@ def main() -> None:
 
     header, *body = table(dense, series)
     text = f"{markdown_table(header, body)}\n\n{len(examples)} rows, PyTorch reference, float32.\n"
-    print(text, end="")
-    if options.markdown:
-        options.markdown.write_text(text, encoding="utf-8")
+    document = {
+        "benchmark": "trade_off",
+        "config": {"rows": len(examples), "models": list(models), "data": options.data.name},
+        "environment": environment(),
+        "results": [dict(zip(header, line, strict=True)) for line in body],
+    }
+    write_results(options, text, document)
     if options.plot:
         plot(dense, series, options.plot)
-    if options.json:
-        document = {
-            "benchmark": "trade_off",
-            "config": {"rows": len(examples), "models": list(models), "data": options.data.name},
-            "environment": environment(),
-            "results": [dict(zip(header, line, strict=True)) for line in body],
-        }
-        options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import json
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,6 +43,7 @@ from answers import (
     cut_line,
     listed,
     read_labelled,
+    write_results,
 )
 from rivals import at_random, by_attention, equal_cost_length
 from wall_clock import SAMPLE, SEED, WARMUP, Timing, measure_wall_clock
@@ -202,19 +202,14 @@ def main() -> None:
     lines += rival_lines(answers, teacher.model, model.model, rows, policy.kept)
     timings = measure_wall_clock(teacher, model, budgets, cut_name, rows, cut, options.threads)
 
-    text = markdown(lines, timings, options.threads)
-    print(text, end="")
-    if options.markdown:
-        options.markdown.write_text(text, encoding="utf-8")
-    if options.json:
-        document = {
-            "benchmark": "trained_model",
-            "config": {name: getattr(value, "name", value) for name, value in vars(options).items()}
-            | {"rows": len(rows), "sample": min(SAMPLE, len(rows)), "warmup": WARMUP, "seed": SEED},
-            "environment": environment(),
-            "results": as_json(lines, timings),
-        }
-        options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    document = {
+        "benchmark": "trained_model",
+        "config": {name: getattr(value, "name", value) for name, value in vars(options).items()}
+        | {"rows": len(rows), "sample": min(SAMPLE, len(rows)), "warmup": WARMUP, "seed": SEED},
+        "environment": environment(),
+        "results": as_json(lines, timings),
+    }
+    write_results(options, markdown(lines, timings, options.threads), document)
 
 
 if __name__ == "__main__":

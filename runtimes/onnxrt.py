@@ -20,10 +20,10 @@ from trbert_deploy.bundle import Bundle
 from trbert_deploy.bundle.manifest import Graph
 from trbert_deploy.bundle.precision import require_precision
 from trbert_deploy.environment import usable_cpus
-from trbert_deploy.errors import BundleError, DeviceError, TRBertError
+from trbert_deploy.errors import BundleError, DeviceError, TRBertError, first_line
 from trbert_deploy.request import Request
 from trbert_deploy.runtimes.base import Answer, Array
-from trbert_deploy.runtimes.pipeline import FusedPipeline, Plan, StagePipeline
+from trbert_deploy.runtimes.pipeline import FusedPipeline, Plan, StagePipeline, group_by_count
 from trbert_deploy.selection import Kept
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -105,7 +105,7 @@ def run_session(
         results = _results(session, graph, values, device)
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
         raise DeviceError(
-            f"ONNX Runtime failed in {graph.file} on {device}: {_first_line(error)}",
+            f"ONNX Runtime failed in {graph.file} on {device}: {first_line(error)}",
             "where memory ran out, a smaller batch takes less",
         ) from error
     return dict(zip(graph.outputs, results, strict=True))
@@ -172,7 +172,7 @@ class StagedRuntime:
         threads: int | None = None,
         share_pool: bool = True,
         graphs: Sequence[Graph] | None = None,
-        plan: Plan | None = None,
+        plan: Plan = group_by_count,
     ) -> None:
         manifest = bundle.manifest
         graphs = manifest.stages if graphs is None else graphs
@@ -236,7 +236,7 @@ def _session(path: Path, provider: str, options: SessionOptions) -> InferenceSes
         session = InferenceSession(str(path), options, providers=[(provider, settings)], enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
         raise BundleError(
-            f"ONNX Runtime does not load {path}: {_first_line(error)}",
+            f"ONNX Runtime does not load {path}: {first_line(error)}",
             "check the bundle: trbert-deploy verify BUNDLE",
         ) from error
     if provider not in session.get_providers():
@@ -244,10 +244,6 @@ def _session(path: Path, provider: str, options: SessionOptions) -> InferenceSes
             f"ONNX Runtime could not start {provider} on this machine", "check the driver, or use --device cpu"
         )
     return session
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
 
 
 def _ort_value(value: OrtValue | Array) -> OrtValue:

@@ -23,6 +23,12 @@ Handle = TypeVar("Handle")
 #: Splits rows into groups: stage, tokens of each row int64 [B], sequences that a row stands for.
 Plan = Callable[[int, npt.NDArray[np.int64], int], list[npt.NDArray[np.int64]]]
 
+
+def group_by_count(stage: int, counts: npt.NDArray[np.int64], sequences: int) -> list[npt.NDArray[np.int64]]:
+    """The `Plan` where a runner has no bounds of its own: `plan_groups`, at the input and between stages."""
+    return plan_groups(counts, sequences_a_row=sequences)
+
+
 #: Inputs that tell a stage what to do, beside the caller's and those carried over.
 _TOLD = ("rows", "keep", "budget")
 
@@ -49,7 +55,7 @@ class StagePipeline(Generic[Handle]):
         runner: runs one stage.
         stage_inputs: for each stage, the names of its graph's inputs.
         keep: budget fractions, one for each reduction; empty in policy mode.
-        plan: how rows are split, at the input and between stages; by default by `plan_groups`.
+        plan: how rows are split, at the input and between stages; by default `group_by_count`.
     """
 
     def __init__(
@@ -58,12 +64,12 @@ class StagePipeline(Generic[Handle]):
         stage_inputs: Sequence[Sequence[str]],
         keep: Sequence[float],
         *,
-        plan: Plan | None = None,
+        plan: Plan = group_by_count,
     ) -> None:
         self._runner = runner
         self._stage_inputs = stage_inputs
         self._keep = keep
-        self._plan = plan or (lambda stage, counts, sequences: plan_groups(counts, sequences_a_row=sequences))
+        self._plan = plan
 
     def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
         """Run a batch; see `Runtime.answer`."""
@@ -151,13 +157,13 @@ class FusedPipeline(Generic[Handle]):
         task: Task,
         num_reductions: int,
         *,
-        plan: Plan | None = None,
+        plan: Plan = group_by_count,
     ) -> None:
         self._runner = runner
         self._inputs = inputs
         self._task = task
         self._num_reductions = num_reductions
-        self._plan = plan or (lambda stage, counts, sequences: plan_groups(counts, sequences_a_row=sequences))
+        self._plan = plan
 
     def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
         """Run a batch; see `Runtime.answer`."""

@@ -26,7 +26,7 @@ from onnxruntime import InferenceSession, OrtValue, SessionOptions
 from trbert_deploy.bundle import Bundle, Graph
 from trbert_deploy.bundle.precision import require_precision
 from trbert_deploy.environment import TF32_SWITCH
-from trbert_deploy.errors import DeviceError, TRBertError
+from trbert_deploy.errors import DeviceError, TRBertError, first_line
 from trbert_deploy.extras import require
 from trbert_deploy.request import Request
 from trbert_deploy.runtimes.base import Answer, Array
@@ -293,7 +293,7 @@ def _rtx_devices() -> list[Any]:
                 onnxruntime.register_execution_provider_library(name, plugin.get_library_path())
             except Exception as error:  # onnxruntime's exceptions share no base class but Exception
                 raise DeviceError(
-                    f"ONNX Runtime does not load {name}: {str(error).strip().partition(chr(10))[0]}",
+                    f"ONNX Runtime does not load {name}: {first_line(error)}",
                     "it needs an NVIDIA driver for CUDA 13 or later",
                 ) from error
     devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == name]
@@ -312,7 +312,7 @@ def _session(path: Path, provider: str, settings: Mapping[str, str], options: Se
         session = InferenceSession(str(path), options, providers=chain, enable_fallback=0)
     except Exception as error:  # see above
         raise DeviceError(
-            f"ONNX Runtime does not start {PROVIDERS[provider]} on {path}: {str(error).strip().partition(chr(10))[0]}",
+            f"ONNX Runtime does not start {PROVIDERS[provider]} on {path}: {first_line(error)}",
             "check the driver and `trbert-deploy env`",
         ) from error
     if PROVIDERS[provider] not in session.get_providers():

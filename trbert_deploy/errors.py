@@ -1,5 +1,14 @@
 """The errors users meet: one base class, whose message says what is wrong and whose hint says how to mend it."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what another library says: some add a page of advice."""
+    return str(error).strip().partition("\n")[0]
+
 
 class TRBertError(Exception):
     """Something the user can mend.
@@ -24,7 +33,15 @@ class CheckpointError(TRBertError):
 
 
 class BundleError(TRBertError):
-    """A bundle is missing, incomplete, corrupt, or of an unknown version."""
+    """A bundle is missing, incomplete, corrupt, or of an unknown version.
+
+    Attributes:
+        damage: a sentence for each file that is not as it should be; where it is not about files, the message.
+    """
+
+    def __init__(self, message: str, hint: str = "", damage: Sequence[str] = ()) -> None:
+        super().__init__(message, hint)
+        self.damage = list(damage) or [message]
 
 
 class InputError(TRBertError, ValueError):

@@ -47,8 +47,7 @@ def test_verify_names_the_damaged_file(cli, damaged):
     as_json = cli("verify", damaged, "--json")
     assert as_json.exit_code == 1
     report = json.loads(as_json.stdout)
-    assert not report["passed"]
-    assert "the sha256 of model.onnx is not the manifest's" in report["damage"][0]
+    assert (report["passed"], report["damage"]) == (False, ["the sha256 of model.onnx is not the manifest's"])
 
 
 def test_verify_as_json_of_a_file_of_another_size(cli, bundle, tmp_path):
@@ -59,7 +58,8 @@ def test_verify_as_json_of_a_file_of_another_size(cli, bundle, tmp_path):
     assert result.exit_code == 1
     report = json.loads(result.stdout)
     assert not report["passed"]
-    assert "golden.json" in report["damage"][0]
+    (damage,) = report["damage"]
+    assert damage.startswith("golden.json has ")
 
 
 def test_verify_fails_where_answers_differ(cli, bundle, tmp_path):

@@ -11,7 +11,7 @@ from trbert_deploy.export.trace import stage_spec
 from trbert_deploy.model import MODEL_CLASSES
 from trbert_deploy.request import Limits, check_request
 from trbert_deploy.runtimes import grouping
-from trbert_deploy.runtimes.pipeline import StagePipeline
+from trbert_deploy.runtimes.pipeline import StagePipeline, group_by_count
 
 BUDGET = (0.4, 0.15)
 LENGTHS = [60, 3, 57, 1, 2, 60, 31, 5]
@@ -54,7 +54,7 @@ class OnnxStages:
 
 def pipeline_of(model, runner, keep, regroup):
     inputs = [stage_spec(model, index, bool(keep)).inputs for index in range(model.num_stages)]
-    plan = None if regroup else lambda stage, counts, sequences: [np.arange(len(counts))]
+    plan = group_by_count if regroup else lambda stage, counts, sequences: [np.arange(len(counts))]
     return StagePipeline(runner, inputs, keep, plan=plan)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field, ValidationError
 
-from trbert_deploy.errors import BundleError
+from trbert_deploy.errors import BundleError, first_line
 from trbert_deploy.tasks import Task
 
 if TYPE_CHECKING:
@@ -46,9 +46,7 @@ def read_golden(path: Path) -> Golden:
     try:
         return Golden.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise BundleError(
-            f"{path} holds no golden vectors: {str(error).partition(chr(10))[0]}", "export the bundle again"
-        ) from error
+        raise BundleError(f"{path} holds no golden vectors: {first_line(error)}", "export the bundle again") from error
 
 
 def write_golden(golden: Golden, path: Path) -> None:

@@ -50,7 +50,7 @@ class Bundle:
             BundleError: a file differs from the manifest.
         """
         if damage := list(self.damaged_files(names)):
-            raise BundleError(f"the bundle {self.folder} is damaged: {'; '.join(damage)}", _EXPORT_AGAIN)
+            raise BundleError(f"the bundle {self.folder} is damaged: {'; '.join(damage)}", _EXPORT_AGAIN, damage)
 
 
 def open_bundle(folder: str | Path) -> Bundle:
@@ -94,7 +94,7 @@ def open_bundle(folder: str | Path) -> Bundle:
         path = bundle.path(name)
         if not path.is_file() or path.stat().st_size != facts.bytes:
             damage = next(bundle.damaged_files([name]))
-            raise BundleError(f"the bundle {folder} is incomplete: {damage}", _EXPORT_AGAIN)
+            raise BundleError(f"the bundle {folder} is incomplete: {damage}", _EXPORT_AGAIN, [damage])
     _check_references(bundle)
     return bundle
 

@@ -16,7 +16,7 @@ from trbert_deploy.checkpoint.foreign import (
     foreign_weights,
 )
 from trbert_deploy.checkpoint.weights import load_weights, read_weights
-from trbert_deploy.errors import CheckpointError, TRBertError
+from trbert_deploy.errors import CheckpointError, TRBertError, first_line
 from trbert_deploy.model import MODEL_CLASSES, TRBertConfig, TRBertPreTrainedModel
 
 _OWN_CLASSES = {model.__name__: model for model in MODEL_CLASSES.values()}
@@ -89,9 +89,8 @@ def empty_model(raw: dict[str, Any], name: str, folder: Path) -> TRBertPreTraine
     except TRBertError as error:
         raise CheckpointError(f"{folder / 'config.json'} describes no model: {error.message}", error.hint) from error
     except Exception as error:  # transformers' checks raise many kinds
-        first_line = str(error).strip().partition("\n")[0]
         raise CheckpointError(
-            f"{folder / 'config.json'} describes no model: {type(error).__name__}: {first_line}"
+            f"{folder / 'config.json'} describes no model: {type(error).__name__}: {first_line(error)}"
         ) from error
 
 
@@ -139,8 +138,7 @@ def _download(hub_id: str) -> Path:
         return Path(snapshot_download(hub_id, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
-            f"{hub_id!r} is not a local folder, and the Hugging Face Hub did not give it: "
-            f"{str(error).strip().partition(chr(10))[0]}",
+            f"{hub_id!r} is not a local folder, and the Hugging Face Hub did not give it: {first_line(error)}",
             f"check the name and the connection, or give a local folder; the model of the package is {builtin.NAME}",
         ) from error
 

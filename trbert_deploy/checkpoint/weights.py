@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from trbert_deploy.errors import CheckpointError
+from trbert_deploy.errors import CheckpointError, first_line
 
 _SAFETENSORS = "model.safetensors"
 _PICKLE = "pytorch_model.bin"
@@ -69,7 +69,7 @@ def _read_file(file: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{file} is missing, but the checkpoint's index names it") from None
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{file} cannot be read as weights: {_first_line(error)}", "it may be truncated: copy it again"
+            f"{file} cannot be read as weights: {first_line(error)}", "it may be truncated: copy it again"
         ) from error
     except pickle.UnpicklingError as error:  # PyTorch's message advises to unpickle it all the same
         raise CheckpointError(
@@ -79,10 +79,6 @@ def _read_file(file: Path) -> dict[str, Tensor]:
     if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
         raise CheckpointError(f"{file} is not a state_dict (names to tensors)")
     return tensors
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], where: str) -> None:

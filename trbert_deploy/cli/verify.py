@@ -39,7 +39,7 @@ def verify(
         opened.require_intact()
     except BundleError as error:
         if as_json:
-            write_json(report | {"passed": False, "damage": [error.message]})
+            write_json(report | {"passed": False, "damage": error.damage})
         raise
     results: dict[str, Verification] = {}
     where = device or default_device(runtime, provider)

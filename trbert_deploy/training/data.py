@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from trbert_deploy.data import read_json_lines
-from trbert_deploy.errors import InputError
+from trbert_deploy.errors import InputError, first_line
 
 _JSON_LINES = (".jsonl", ".json", ".xz", ".gz")
 _TABLES = {".csv": "csv", ".parquet": "parquet"}
@@ -157,7 +157,7 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
             files = glob.escape(str(path))
             table = datasets.load_dataset(kind, data_files=files, split="train", cache_dir=cache, **as_written)
         except (ValueError, OSError, datasets.exceptions.DatasetGenerationError) as error:
-            reason = str(error.__cause__ or error).partition("\n")[0]
+            reason = first_line(error.__cause__ or error)
             raise InputError(f"{path} cannot be read as {kind}, or holds no rows: {reason}") from error
         for row in table:
             # an empty field of a CSV is a missing one, but a text may be empty
