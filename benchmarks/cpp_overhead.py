@@ -27,13 +27,13 @@ from typing import Any
 
 import numpy as np
 
+from trbert_deploy.api import Engine, load
 from trbert_deploy.bench.stats import speed_up
 from trbert_deploy.bench.timing import order_of_round, rest_until_idle
 from trbert_deploy.bench.workload import read_dataset
 from trbert_deploy.bundle import Bundle, open_bundle
 from trbert_deploy.calib_data import evaluation_file
-from trbert_deploy.engine import Engine, load
-from trbert_deploy.environment import environment
+from trbert_deploy.runtimes.environment import environment
 
 ROOT = Path(__file__).parents[1]
 ARMS = ("library", "bare", "python")

@@ -37,10 +37,10 @@ import numpy as np
 
 from trbert_deploy.bench.stats import speed_up
 from trbert_deploy.bundle.folder import whole_file
-from trbert_deploy.environment import TF32_SWITCH, environment
-from trbert_deploy.runtimes.plans.gpu import find_gpu
-from trbert_deploy.selection import budget
-from trbert_deploy.tables import markdown_table
+from trbert_deploy.core.markdown import markdown_table
+from trbert_deploy.core.selection import budget
+from trbert_deploy.runtimes.environment import TF32_SWITCH, environment
+from trbert_deploy.runtimes.tensorrt.gpu import find_gpu
 
 ROOT = Path(__file__).parents[1]
 PRECISIONS = ("fp32", "fp16", "int8")

@@ -20,7 +20,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from trbert_deploy.bench.timing import interleave
-from trbert_deploy.environment import environment
+from trbert_deploy.runtimes.environment import environment
 
 HIDDEN, INNER, LAYERS = 768, 3072, 12
 KEEP = (0.4, 0.15)

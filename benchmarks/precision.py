@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from trbert_deploy.api import Engine, load
 from trbert_deploy.bench.quality import Answers, answer_all, flips_of, predictions
 from trbert_deploy.bench.stats import Latency, SpeedUp, latency, speed_up
 from trbert_deploy.bench.timing import interleave
@@ -32,10 +33,9 @@ from trbert_deploy.bench.workload import Dataset, Workload, data_workload, read_
 from trbert_deploy.bundle import Bundle, open_bundle
 from trbert_deploy.bundle.folder import whole_file
 from trbert_deploy.calib_data import evaluation_file
-from trbert_deploy.engine import Engine, load
-from trbert_deploy.environment import environment
-from trbert_deploy.runtimes.onnxrt import share_threads
-from trbert_deploy.tables import markdown_table
+from trbert_deploy.core.markdown import markdown_table
+from trbert_deploy.runtimes.environment import environment
+from trbert_deploy.runtimes.onnxruntime.sessions import share_threads
 from trbert_deploy.tasks import Task
 
 SEED = 2021

@@ -28,12 +28,12 @@ from trbert_deploy.bench.timing import interleave
 from trbert_deploy.bench.workload import Dataset, data_workload, read_dataset
 from trbert_deploy.bundle import Bundle, open_bundle
 from trbert_deploy.calib_data import evaluation_file
-from trbert_deploy.environment import environment
+from trbert_deploy.core.markdown import markdown_table
+from trbert_deploy.core.request import check_request
 from trbert_deploy.export.builtin import builtin_bundle
-from trbert_deploy.request import check_request
-from trbert_deploy.runtimes.onnxrt import StagedRuntime, share_threads
+from trbert_deploy.runtimes.environment import environment
+from trbert_deploy.runtimes.onnxruntime.sessions import StagedRuntime, share_threads
 from trbert_deploy.runtimes.pipeline import Plan, group_by_count
-from trbert_deploy.tables import markdown_table
 
 
 def whole(stage: int, counts: npt.NDArray[np.int64], sequences: int) -> list[npt.NDArray[np.int64]]:

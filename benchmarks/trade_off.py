@@ -36,8 +36,8 @@ from rivals import equal_cost_length
 from trained_model import BUDGETS
 
 from trbert_deploy.checkpoint import Checkpoint, load_checkpoint, load_tokenizer
-from trbert_deploy.environment import environment
-from trbert_deploy.tables import markdown_table
+from trbert_deploy.core.markdown import markdown_table
+from trbert_deploy.runtimes.environment import environment
 from trbert_deploy.training.data import Examples, TokenizedExamples
 
 

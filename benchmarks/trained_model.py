@@ -49,12 +49,12 @@ from rivals import at_random, by_attention, equal_cost_length
 from wall_clock import SAMPLE, SEED, WARMUP, Timing, measure_wall_clock
 
 from trbert_deploy.checkpoint import Checkpoint, load_checkpoint, load_tokenizer
-from trbert_deploy.environment import environment
-from trbert_deploy.errors import CheckpointError
+from trbert_deploy.core.errors import CheckpointError
+from trbert_deploy.core.markdown import markdown_table
+from trbert_deploy.core.selection import Selection
 from trbert_deploy.model import TRBertPreTrainedModel
-from trbert_deploy.runtimes.onnxrt import share_threads
-from trbert_deploy.selection import Selection
-from trbert_deploy.tables import markdown_table
+from trbert_deploy.runtimes.environment import environment
+from trbert_deploy.runtimes.onnxruntime.sessions import share_threads
 from trbert_deploy.training.data import TokenizedExamples
 
 BUDGETS = ((0.5, 0.25), (0.4, 0.15), (0.3, 0.1), (0.2, 0.07))

@@ -15,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 from answers import POLICY, TEACHER, progress
 
+from trbert_deploy.api import Engine, load
 from trbert_deploy.bench.stats import latency, speed_up
 from trbert_deploy.bench.timing import interleave
 from trbert_deploy.bench.workload import Dataset, data_workload
 from trbert_deploy.bundle import Bundle
 from trbert_deploy.bundle.manifest import SelectionFacts
 from trbert_deploy.checkpoint import Checkpoint
-from trbert_deploy.engine import Engine, load
+from trbert_deploy.core.selection import Selection
 from trbert_deploy.export.exporter import export_bundle
-from trbert_deploy.selection import Selection
 from trbert_deploy.training.data import TokenizedExamples
 
 SAMPLE = 256  # rows that are timed

@@ -15,7 +15,7 @@ from trbert_deploy import builtin
 from trbert_deploy._version import __version__
 from trbert_deploy.bundle import Bundle, open_bundle
 from trbert_deploy.checkpoint import load_checkpoint
-from trbert_deploy.errors import BundleError, TRBertError
+from trbert_deploy.core.errors import BundleError, TRBertError
 from trbert_deploy.export.exporter import export_bundle
 
 

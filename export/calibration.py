@@ -21,14 +21,14 @@ from onnxruntime.quantization.calibrate import PercentileCalibrater, TensorsData
 
 from trbert_deploy.bundle import Bundle
 from trbert_deploy.calib_data import calibration_file
-from trbert_deploy.data import read_json_lines
-from trbert_deploy.errors import InputError, TRBertError
-from trbert_deploy.request import Request, check_request
+from trbert_deploy.core.errors import InputError, TRBertError
+from trbert_deploy.core.request import Request, check_request
 from trbert_deploy.runtimes.base import Array
-from trbert_deploy.runtimes.onnxrt import pool_is_shared
+from trbert_deploy.runtimes.onnxruntime.sessions import pool_is_shared
 from trbert_deploy.runtimes.pipeline import StagePipeline
 from trbert_deploy.tasks import SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, Task
-from trbert_deploy.tokenization import BundleTokenizer, collate
+from trbert_deploy.text.json_lines import read_json_lines
+from trbert_deploy.text.tokenization import BundleTokenizer, collate
 
 #: So many rows set the ranges, and so many others tell which layers suffer.
 CALIBRATION_ROWS = 64
@@ -63,7 +63,7 @@ def read_requests(bundle: Bundle, data: Path | None) -> tuple[str, list[Request]
 
     Args:
         bundle: its tokenizer, task and limits are used.
-        data: JSON lines as `trbert_deploy.items` takes them; None for the reviews that ship with the package, where
+        data: JSON lines as `trbert_deploy.text.items` takes them; None for the reviews that ship with the package, where
             `require_rows` lets them pass.
 
     Returns:

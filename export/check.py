@@ -14,13 +14,13 @@ from trbert_deploy.bundle import Bundle
 from trbert_deploy.bundle.golden import Golden, largest_difference
 from trbert_deploy.bundle.manifest import NEXT
 from trbert_deploy.bundle.precision import TOLERANCES, Tolerance
-from trbert_deploy.errors import CheckFailedError
+from trbert_deploy.core.errors import CheckFailedError
+from trbert_deploy.core.request import Request, check_request
 from trbert_deploy.export.samples import random_batch
 from trbert_deploy.model import Decision
 from trbert_deploy.model.margin import selection_margins
-from trbert_deploy.request import Request, check_request
 from trbert_deploy.runtimes.base import Answer, Array, Runtime
-from trbert_deploy.runtimes.onnxrt import (
+from trbert_deploy.runtimes.onnxruntime.sessions import (
     FusedRuntime,
     SessionRunner,
     StagedRuntime,
@@ -28,7 +28,7 @@ from trbert_deploy.runtimes.onnxrt import (
     pool_is_shared,
 )
 from trbert_deploy.runtimes.pipeline import StagePipeline
-from trbert_deploy.runtimes.reference import ReferenceRuntime
+from trbert_deploy.runtimes.torch.reference import ReferenceRuntime
 
 _BATCHES = ((7,), (1, 33), (64, 3, 17, 40, 64), (128, 90, 31))
 _SEED = 1234

@@ -28,8 +28,8 @@ from trbert_deploy.bundle.manifest import (
 from trbert_deploy.bundle.precision import TOLERANCES
 from trbert_deploy.bundle.reader import sha256_of
 from trbert_deploy.checkpoint import Checkpoint, load_tokenizer, save_checkpoint
-from trbert_deploy.environment import environment
-from trbert_deploy.errors import TRBertError
+from trbert_deploy.core.errors import TRBertError
+from trbert_deploy.core.selection import Selection
 from trbert_deploy.export.check import check_bundle
 from trbert_deploy.export.fuse import fuse
 from trbert_deploy.export.golden import make_golden
@@ -38,8 +38,8 @@ from trbert_deploy.export.precision import Int8Options, make_fp16, make_int8
 from trbert_deploy.export.tokenizer import write_tokenizer
 from trbert_deploy.export.trace import OPSET, trace_dense, trace_stage
 from trbert_deploy.model import TRBertPreTrainedModel
-from trbert_deploy.runtimes.reference import ReferenceRuntime
-from trbert_deploy.selection import Selection
+from trbert_deploy.runtimes.environment import environment
+from trbert_deploy.runtimes.torch.reference import ReferenceRuntime
 
 _REFERENCE_FOLDER = "reference"
 _FUSED_FILE = "model.onnx"

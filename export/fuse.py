@@ -14,7 +14,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from trbert_deploy.bundle.manifest import NEXT
-from trbert_deploy.selection import BUDGET_SCALE, millionths
+from trbert_deploy.core.selection import BUDGET_SCALE, millionths
 
 #: Output of the fused graph: the keep mask of a reduction, counted from 1; as `next_keep_mask` of that stage.
 KEEP_MASK_OUTPUT = "keep_mask_{}"
@@ -155,7 +155,7 @@ class _Glue:
         return self._once("lengths", make)
 
     def _portion(self, tokens: str, reduction: int, out: str) -> str:
-        """ceil(fraction * tokens) in integers, as `trbert_deploy.selection.budget`."""
+        """ceil(fraction * tokens) in integers, as `trbert_deploy.core.selection.budget`."""
         scaled = self.add("Mul", [tokens, self._constant(millionths(self._keep[reduction]))], f"{out}/scaled")
         raised = self.add("Add", [scaled, self._constant(BUDGET_SCALE - 1)], f"{out}/raised")
         return self.add("Div", [raised, self._constant(BUDGET_SCALE)], out)

@@ -6,10 +6,10 @@ import numpy as np
 
 from trbert_deploy.bundle.golden import Golden, GoldenBatch
 from trbert_deploy.bundle.precision import Tolerance
+from trbert_deploy.core.request import Limits, Request, check_request
 from trbert_deploy.export.samples import random_batch
 from trbert_deploy.model.margin import selection_margins
-from trbert_deploy.request import Limits, Request, check_request
-from trbert_deploy.runtimes.reference import ReferenceRuntime
+from trbert_deploy.runtimes.torch.reference import ReferenceRuntime
 
 _LENGTHS = ((2, 5), (12, 20), (48, 64), (100, 128))
 _CANDIDATES = 8  # rows tried for each length; the one with the widest margin is taken

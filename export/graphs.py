@@ -9,7 +9,7 @@ import onnx
 from onnx import ModelProto
 
 from trbert_deploy.bundle import Bundle, Graph
-from trbert_deploy.errors import CheckFailedError, TRBertError
+from trbert_deploy.core.errors import CheckFailedError, TRBertError
 from trbert_deploy.export.fuse import fuse
 
 #: protobuf's limit on one message.

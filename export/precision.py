@@ -11,7 +11,7 @@ from onnxruntime.quantization.calibrate import TensorsData
 
 from trbert_deploy.bundle import Bundle
 from trbert_deploy.bundle.manifest import QuantizationFacts, QuantizationForm
-from trbert_deploy.errors import TRBertError
+from trbert_deploy.core.errors import TRBertError
 from trbert_deploy.export.calibration import CALIBRATION_ROWS, SENSITIVITY_ROWS, calibrate, read_requests, require_rows
 from trbert_deploy.export.graphs import rewrite_graphs
 from trbert_deploy.export.half import to_half

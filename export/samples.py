@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from trbert_deploy.request import Limits
+from trbert_deploy.core.request import Limits
 from trbert_deploy.tasks import Task
 
 OPTIONS = 4  # as in upstream's multiple choice data (RACE)

@@ -13,9 +13,9 @@ import onnx
 from onnxruntime.quantization.calibrate import TensorsData
 
 from trbert_deploy.bundle.manifest import QuantizationForm
+from trbert_deploy.core.request import Request
 from trbert_deploy.export.calibration import GraphRunner, session_on
 from trbert_deploy.export.quantize import layer_products, to_int8
-from trbert_deploy.request import Request
 from trbert_deploy.runtimes.base import Answer
 from trbert_deploy.runtimes.pipeline import StagePipeline
 

@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from trbert_deploy.errors import TRBertError
-from trbert_deploy.request import Request
-from trbert_deploy.selection import Kept, kept_positions
+from trbert_deploy.core.errors import TRBertError
+from trbert_deploy.core.request import Request
+from trbert_deploy.core.selection import Kept, kept_positions
 from trbert_deploy.tasks import Task
 
 Array = npt.NDArray[np.generic]

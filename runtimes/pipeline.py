@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from trbert_deploy.bundle.manifest import NEXT
-from trbert_deploy.request import Request
+from trbert_deploy.core.grouping import plan_groups
+from trbert_deploy.core.request import Request
+from trbert_deploy.core.selection import Kept, budget, budget_counts, keep_mask
 from trbert_deploy.runtimes.base import Answer, Array, Collector, refuse_replay
-from trbert_deploy.runtimes.grouping import plan_groups
-from trbert_deploy.selection import Kept, budget, budget_counts, keep_mask
 from trbert_deploy.tasks import Task
 
 Handle = TypeVar("Handle")

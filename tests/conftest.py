@@ -235,7 +235,7 @@ def batch_of() -> Callable[..., Arrays]:
 def _answer(model: Any, inputs: Mapping[str, np.ndarray], keep: Sequence[float] | None = None) -> tuple[Arrays, list]:
     import torch
 
-    from trbert_deploy.selection import kept_positions
+    from trbert_deploy.core.selection import kept_positions
 
     with torch.inference_mode():
         output = model(**{name: torch.from_numpy(array) for name, array in inputs.items()}, keep=keep)
@@ -343,7 +343,7 @@ def session_of() -> Callable[[Any], Any]:
     """Starts an ONNX Runtime session on a graph, on the pool that the process's engines share."""
     import onnxruntime
 
-    from trbert_deploy.runtimes.onnxrt import share_threads
+    from trbert_deploy.runtimes.onnxruntime.sessions import share_threads
 
     def start(graph: Any) -> Any:
         share_threads(None)
@@ -399,7 +399,7 @@ def train_wordpiece() -> Callable[..., Path]:
     from tokenizers import BertWordPieceTokenizer
 
     from trbert_deploy.calib_data import evaluation_file
-    from trbert_deploy.data import read_json_lines
+    from trbert_deploy.text.json_lines import read_json_lines
 
     reviews = [line["text"] for line in read_json_lines(evaluation_file())][:120]
 

@@ -13,7 +13,7 @@ from trbert_deploy import builtin
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.calib_data import evaluation_file
 from trbert_deploy.checkpoint import load_checkpoint, load_tokenizer
-from trbert_deploy.errors import TRBertError
+from trbert_deploy.core.errors import TRBertError
 from trbert_deploy.export import builtin as cache
 from trbert_deploy.training.data import TokenizedExamples, read_examples
 from trbert_deploy.training.evaluation import evaluate

@@ -4,7 +4,7 @@ import random
 import pytest
 
 from trbert_deploy.calib_data import calibration_file, evaluation_file
-from trbert_deploy.data import read_json_lines
+from trbert_deploy.text.json_lines import read_json_lines
 
 
 @pytest.mark.parametrize(

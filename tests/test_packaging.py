@@ -164,16 +164,16 @@ LIGHT = [
     "trbert_deploy",
     "trbert_deploy.cli.main",
     "trbert_deploy.bundle",
-    "trbert_deploy.engine",
-    "trbert_deploy.request",
-    "trbert_deploy.environment",
+    "trbert_deploy.api",
+    "trbert_deploy.core.request",
+    "trbert_deploy.runtimes.environment",
     "trbert_deploy.runtimes.base",
     "trbert_deploy.runtimes.pipeline",
-    "trbert_deploy.runtimes.grouping",
-    "trbert_deploy.runtimes.plans.building",
-    "trbert_deploy.runtimes.plans.lane",
-    "trbert_deploy.runtimes.plans.listing",
-    "trbert_deploy.sizing",
+    "trbert_deploy.core.grouping",
+    "trbert_deploy.runtimes.tensorrt.building",
+    "trbert_deploy.runtimes.tensorrt.worker",
+    "trbert_deploy.runtimes.tensorrt.listing",
+    "trbert_deploy.shape_buckets",
 ]
 
 
@@ -197,7 +197,7 @@ def test_light_modules_import_where_the_extras_are_absent(module):
 
 def test_onnx_runtime_needs_no_torch():
     code = """
-import sys, trbert_deploy.runtimes.onnxrt
+import sys, trbert_deploy.runtimes.onnxruntime.sessions
 assert "onnxruntime" in sys.modules
 print(sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "transformers", "onnx"}))
 """
@@ -209,9 +209,9 @@ print(sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "trans
 @pytest.mark.parametrize(
     ("module", "package", "command"),
     [
-        ("trbert_deploy.runtimes.onnxrt", "onnxruntime", "pip install 'trbert-deploy[cpu]'"),
-        ("trbert_deploy.runtimes.tensorrt_providers", "onnxruntime", "pip install 'trbert-deploy[cpu]'"),
-        ("trbert_deploy.runtimes.reference", "torch", "pip install 'trbert-deploy[torch]'"),
+        ("trbert_deploy.runtimes.onnxruntime.sessions", "onnxruntime", "pip install 'trbert-deploy[cpu]'"),
+        ("trbert_deploy.runtimes.onnxruntime.tensorrt_providers", "onnxruntime", "pip install 'trbert-deploy[cpu]'"),
+        ("trbert_deploy.runtimes.torch.reference", "torch", "pip install 'trbert-deploy[torch]'"),
         ("trbert_deploy.checkpoint", "", "pip install 'trbert-deploy[torch]'"),
         ("trbert_deploy.export.trace", "onnx", "pip install 'trbert-deploy[export]'"),
         ("trbert_deploy.export.fuse", "onnx", "pip install 'trbert-deploy[export]'"),
@@ -219,8 +219,8 @@ print(sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "trans
 )
 def test_a_missing_extra_is_an_error_that_names_the_command(module, package, command):
     code = f"""{BLOCKED}
-from trbert_deploy.errors import MissingExtraError
-from trbert_deploy.extras import require
+from trbert_deploy.core.errors import MissingExtraError
+from trbert_deploy.core.extras import require
 try:
     require({module!r}, "what was asked for")
 except MissingExtraError as error:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trbert_deploy.api import Engine
 from trbert_deploy.bundle.golden import compare, read_golden
-from trbert_deploy.engine import Engine
 
 
 @dataclass(frozen=True)

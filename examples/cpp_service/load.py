@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 import trbert_deploy
 from trbert_deploy.calib_data import evaluation_file
-from trbert_deploy.data import read_json_lines
+from trbert_deploy.text.json_lines import read_json_lines
 
 TOLERANCE = 1e-5
 

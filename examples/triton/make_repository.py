@@ -25,7 +25,7 @@ except ImportError as error:
 
 from trbert_deploy.bundle import Bundle, open_bundle
 from trbert_deploy.bundle.folder import whole_folder
-from trbert_deploy.errors import BundleError, TRBertError
+from trbert_deploy.core.errors import BundleError, TRBertError
 
 _VERSION = "1"
 _LABELS_FILE = "labels.txt"
@@ -35,7 +35,7 @@ _TRITON_TYPES: dict[int, str] = {
     onnx.TensorProto.INT64: "TYPE_INT64",
 }
 
-#: Text inputs of a task's model and their dims: keys of an item, see trbert_deploy.items. Rows of HotpotQA and WikiHop
+#: Text inputs of a task's model and their dims: keys of an item, see trbert_deploy.text.items. Rows of HotpotQA and WikiHop
 #: are put together from several documents and come as token ids only.
 _TEXT_INPUTS = {
     "sequence-classification": {"text": [1], "text_pair": [1]},
@@ -43,7 +43,7 @@ _TEXT_INPUTS = {
     "question-answering": {"question": [1], "context": [1]},
     "multiple-choice": {"context": [1], "question": [1], "choices": [-1]},
 }
-#: Keys of an answer (see trbert_deploy.decoding) that are tensors too: type and dims, None for as many as labels.
+#: Keys of an answer (see trbert_deploy.text.decoding) that are tensors too: type and dims, None for as many as labels.
 _ANSWER_OUTPUTS: dict[str, dict[str, tuple[str, list[int] | None]]] = {
     "sequence-classification": {
         "label": ("TYPE_STRING", [1]),

@@ -1,7 +1,7 @@
 """Triton's Python backend on a bundle: text or token ids in, trbert-deploy's staged engine, answers out.
 
 `make_repository.py` copies this file into a model repository, beside the bundle and with a config.pbtxt whose inputs
-are keys of an item (`trbert_deploy.items`) and whose outputs are keys of an answer (`trbert_deploy.decoding`).
+are keys of an item (`trbert_deploy.text.items`) and whose outputs are keys of an answer (`trbert_deploy.text.decoding`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 import trbert_deploy
-from trbert_deploy.errors import CheckFailedError, DeviceError, InputError, TRBertError
+from trbert_deploy.core.errors import CheckFailedError, DeviceError, InputError, TRBertError
 from trbert_deploy.verification import verify_engine
 
 Rows = list[dict[str, Any]]

@@ -3,7 +3,7 @@ import pytest
 from trbert_deploy.bench.gates import accuracy_gate, speed_up_gate
 from trbert_deploy.bench.report import Accuracy, Flops, WorkloadResult
 from trbert_deploy.bench.stats import SpeedUp
-from trbert_deploy.errors import TRBertError
+from trbert_deploy.core.errors import TRBertError
 
 FLOPS = Flops(1, 2, 2, 1, 2, 2, [0.5])
 

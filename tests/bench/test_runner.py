@@ -12,8 +12,8 @@ from trbert_deploy.bench.quality import answer_all, measure_quality
 from trbert_deploy.bench.runner import _disturbed
 from trbert_deploy.bench.workload import Dataset, random_dataset
 from trbert_deploy.bundle import open_bundle
-from trbert_deploy.errors import TRBertError
-from trbert_deploy.flops import ModelShape, RowTokens, exact_flops, upstream_flops
+from trbert_deploy.core.errors import TRBertError
+from trbert_deploy.core.flops import ModelShape, RowTokens, exact_flops, upstream_flops
 
 QUICK = BenchOptions(iterations=2, warmup=1, batch_sizes=(1, 4))
 ARMS = ["ort staged", "ort dense", "torch", "torch dense"]

@@ -1,7 +1,7 @@
 import pytest
 
 from trbert_deploy.bench.stats import latency, speed_up
-from trbert_deploy.errors import TRBertError
+from trbert_deploy.core.errors import TRBertError
 
 
 def test_percentiles_and_throughput():

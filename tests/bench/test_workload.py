@@ -11,7 +11,7 @@ from trbert_deploy.bench.workload import (
     read_dataset,
 )
 from trbert_deploy.bundle import open_bundle
-from trbert_deploy.errors import InputError
+from trbert_deploy.core.errors import InputError
 
 
 def dataset(lengths):

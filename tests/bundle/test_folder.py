@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from trbert_deploy.bundle.folder import whole_file, whole_folder
-from trbert_deploy.errors import TRBertError
+from trbert_deploy.core.errors import TRBertError
 
 
 def write(out: Path, text: str, force: bool = False) -> None:

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from trbert_deploy.bundle import SCHEMA_VERSION, Manifest, open_bundle
 from trbert_deploy.bundle.manifest import schema
-from trbert_deploy.errors import BundleError
-from trbert_deploy.request import Limits
+from trbert_deploy.core.errors import BundleError
+from trbert_deploy.core.request import Limits
 
 FILES = {"stage_0.onnx": b"first", "stage_1.onnx": b"second", "model.onnx": b"fused", "golden.json": b"{}"}
 

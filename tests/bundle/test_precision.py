@@ -15,7 +15,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 import trbert_deploy
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.bundle.precision import graph_precision, require_precision
-from trbert_deploy.errors import BundleError
+from trbert_deploy.core.errors import BundleError
 
 NAME = "distilbert3-sequence-classification"
 

@@ -11,7 +11,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from trbert_deploy.checkpoint import is_encoder, load_checkpoint, load_encoder
-from trbert_deploy.errors import CheckpointError
+from trbert_deploy.core.errors import CheckpointError
 
 SIZES = {
     "bert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32},

@@ -13,7 +13,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundEr
 from safetensors.torch import load_file
 
 from trbert_deploy.checkpoint import load_checkpoint
-from trbert_deploy.errors import CheckpointError
+from trbert_deploy.core.errors import CheckpointError
 
 SMALL_BERT = {
     "vocab_size": 50,

@@ -4,7 +4,7 @@ import pytest
 from transformers import BertTokenizerFast
 
 from trbert_deploy.checkpoint.tokenizer import load_tokenizer
-from trbert_deploy.errors import CheckpointError
+from trbert_deploy.core.errors import CheckpointError
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "film", "##s", "Good"]
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from trbert_deploy.checkpoint.weights import load_weights, read_weights
-from trbert_deploy.errors import CheckpointError
+from trbert_deploy.core.errors import CheckpointError
 
 
 @pytest.mark.parametrize("part", [0.0, 0.01, 0.3, 0.9, 0.999])

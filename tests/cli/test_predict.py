@@ -17,7 +17,7 @@ from rich.console import Console
 import trbert_deploy
 from trbert_deploy.calib_data import evaluation_file
 from trbert_deploy.cli.main import main
-from trbert_deploy.data import read_json_lines
+from trbert_deploy.text.json_lines import read_json_lines
 
 REVIEWS = list(read_json_lines(evaluation_file()))[:30]
 
@@ -455,8 +455,8 @@ def test_control_characters_do_not_reach_the_terminal(run_raw):
 )
 def test_headlines_of_other_tasks(answer, headline):
     from trbert_deploy.cli.show_selection import write
-    from trbert_deploy.prediction import Answered
-    from trbert_deploy.tokenization import Piece, Row
+    from trbert_deploy.text.prediction import Answered
+    from trbert_deploy.text.tokenization import Piece, Row
 
     row = Row({}, 4, texts=("two\nlines",), places=(range(1, 3),))
     engine = types.SimpleNamespace(

@@ -21,7 +21,7 @@ import pytest
 from filelock import FileLock
 
 from trbert_deploy.calib_data import evaluation_file
-from trbert_deploy.data import read_json_lines
+from trbert_deploy.text.json_lines import read_json_lines
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "runtimes" / "cpp"

@@ -10,7 +10,7 @@ import pytest
 
 import trbert_deploy
 from trbert_deploy.calib_data import evaluation_file
-from trbert_deploy.data import read_json_lines
+from trbert_deploy.text.json_lines import read_json_lines
 
 BUDGETS = ["bert-multiple-choice", "bert-wikihop"]  # tests/test_main_job.py needs the same bundles: exported once
 REVIEWS = list(read_json_lines(evaluation_file()))[:40]

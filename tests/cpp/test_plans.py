@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from trbert_deploy.bundle import open_bundle
-from trbert_deploy.runtimes.plans.buckets import Grid
-from trbert_deploy.runtimes.plans.building import build_engines, graphs_of
-from trbert_deploy.runtimes.plans.flavor import find_flavor
-from trbert_deploy.runtimes.plans.gpu import Gpu, Here, find_gpu, invalid_because
-from trbert_deploy.runtimes.plans.runtime import select_engines
-from trbert_deploy.runtimes.plans.store import EngineError, EngineStore, read_header
+from trbert_deploy.runtimes.tensorrt.buckets import Grid
+from trbert_deploy.runtimes.tensorrt.building import build_engines, graphs_of
+from trbert_deploy.runtimes.tensorrt.engine_cache import EngineError, EngineStore, read_header
+from trbert_deploy.runtimes.tensorrt.flavor import find_flavor
+from trbert_deploy.runtimes.tensorrt.gpu import Gpu, Here, find_gpu, invalid_because
+from trbert_deploy.runtimes.tensorrt.runtime import select_engines
 
 CPP = Path(__file__).parents[2] / "runtimes" / "cpp"
 ADA = ("8.9", "13.0")
@@ -113,7 +113,7 @@ def test_engines_are_valid_where_python_says_so(built, on_host):
 
 
 def test_an_engine_for_one_gpu_runs_there_alone(golden_bundle, on_host, tmp_path):
-    from trbert_deploy.runtimes.plans.builder import BuildSettings
+    from trbert_deploy.runtimes.tensorrt.builder import BuildSettings
 
     bundle = open_bundle(golden_bundle("distilbert3-sequence-classification"))
     grid = Grid(lengths=(96,), kept=((96,),), rows=1, items=1)

@@ -9,9 +9,9 @@ import subprocess
 import pytest
 
 from trbert_deploy.bundle import open_bundle
-from trbert_deploy.runtimes.onnxrt import session_options
-from trbert_deploy.runtimes.plans.store import engines_folder
-from trbert_deploy.runtimes.tensorrt_providers import ProviderRunner, provider_options
+from trbert_deploy.runtimes.onnxruntime.sessions import session_options
+from trbert_deploy.runtimes.onnxruntime.tensorrt_providers import ProviderRunner, provider_options
+from trbert_deploy.runtimes.tensorrt.engine_cache import engines_folder
 
 
 def tool(cpp, *words):

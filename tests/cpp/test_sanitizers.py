@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from trbert_deploy.calib_data import evaluation_file
-from trbert_deploy.data import read_json_lines
+from trbert_deploy.text.json_lines import read_json_lines
 
 SANITIZERS = ("address,undefined", "thread")
 REVIEWS = [line["text"][: 1 + number * 37 % 400] for number, line in enumerate(read_json_lines(evaluation_file()))][:24]

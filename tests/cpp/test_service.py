@@ -19,7 +19,7 @@ import pytest
 
 import trbert_deploy
 from trbert_deploy.calib_data import evaluation_file
-from trbert_deploy.data import read_json_lines
+from trbert_deploy.text.json_lines import read_json_lines
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "cpp_service"

@@ -16,7 +16,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import BertProcessing, RobertaProcessing
 
 from trbert_deploy.calib_data import evaluation_file
-from trbert_deploy.data import read_json_lines
+from trbert_deploy.text.json_lines import read_json_lines
 
 CPP = Path(__file__).parents[2] / "runtimes" / "cpp"
 REVIEWS = [line["text"] for line in read_json_lines(evaluation_file())]

@@ -31,8 +31,8 @@ import trbert_deploy
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.bundle.reader import sha256_of
 from trbert_deploy.calib_data import evaluation_file
-from trbert_deploy.data import read_json_lines
-from trbert_deploy.errors import BundleError, CheckFailedError, DeviceError, TRBertError
+from trbert_deploy.core.errors import BundleError, CheckFailedError, DeviceError, TRBertError
+from trbert_deploy.text.json_lines import read_json_lines
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "triton"

@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 import pytest
 
-from trbert_deploy.request import Limits, check_request
+from trbert_deploy.core.request import Limits, check_request
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.checkpoint import load_checkpoint
-from trbert_deploy.errors import BundleError, CheckFailedError, TRBertError
+from trbert_deploy.core.errors import BundleError, CheckFailedError, TRBertError
 from trbert_deploy.export import exporter
 from trbert_deploy.export.exporter import export_bundle
 
@@ -120,7 +120,7 @@ def test_selectors_that_say_nothing_are_refused_in_policy_mode(checkpoint, tmp_p
 
     import torch
 
-    from trbert_deploy.runtimes.onnxrt import StagedRuntime
+    from trbert_deploy.runtimes.onnxruntime.sessions import StagedRuntime
 
     real = StagedRuntime.answer
     monkeypatch.setattr(StagedRuntime, "answer", answer_otherwise)
@@ -169,7 +169,7 @@ EXPORT = """
     import resource, signal, sys
     from pathlib import Path
     from trbert_deploy.checkpoint import load_checkpoint
-    from trbert_deploy.errors import TRBertError
+    from trbert_deploy.core.errors import TRBertError
     from trbert_deploy.export.exporter import export_bundle
 
     checkpoint = load_checkpoint({checkpoint!r})

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
+from trbert_deploy.core.selection import kept_positions
 from trbert_deploy.export.fuse import KEEP_MASK_OUTPUT, fuse
-from trbert_deploy.selection import kept_positions
 
 BUDGET = (0.4, 0.15)
 

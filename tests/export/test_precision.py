@@ -14,7 +14,7 @@ from trbert_deploy.bench import BenchOptions, run_bench
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.bundle.precision import TOLERANCES, graph_precision
 from trbert_deploy.checkpoint import load_checkpoint
-from trbert_deploy.errors import CheckFailedError
+from trbert_deploy.core.errors import CheckFailedError
 from trbert_deploy.export import exporter, precision
 from trbert_deploy.export.exporter import export_bundle
 from trbert_deploy.export.precision import Int8Options

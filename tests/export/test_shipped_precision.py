@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from trbert_deploy import builtin
+from trbert_deploy.api import load
 from trbert_deploy.bench.quality import answer_all
 from trbert_deploy.bench.workload import read_dataset
 from trbert_deploy.calib_data import evaluation_file
 from trbert_deploy.checkpoint import load_checkpoint
-from trbert_deploy.engine import load
 from trbert_deploy.export.exporter import export_bundle
 
 REVIEWS = 400

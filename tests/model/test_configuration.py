@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from trbert_deploy.errors import CheckpointError, InputError
+from trbert_deploy.core.errors import CheckpointError, InputError
 from trbert_deploy.model import TRBertConfig
 from trbert_deploy.model.configuration import default_reduction_layers
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from trbert_deploy.core.selection import Selection
 from trbert_deploy.model.margin import selection_margins
-from trbert_deploy.selection import Selection
 
 TASKS = ["sequence-classification", "multiple-choice", "question-answering", "token-classification"]
 

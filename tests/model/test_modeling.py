@@ -11,9 +11,9 @@ import transformers
 from torch import nn
 
 from trbert_deploy.checkpoint import load_checkpoint
-from trbert_deploy.errors import InputError
+from trbert_deploy.core.errors import InputError
+from trbert_deploy.core.selection import kept_positions
 from trbert_deploy.model import MODEL_CLASSES, TRBertConfig
-from trbert_deploy.selection import kept_positions
 
 TASKS = sorted(MODEL_CLASSES)
 RESTORING = [name for name in TASKS if MODEL_CLASSES[name].task.restores]

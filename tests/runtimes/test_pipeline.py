@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from trbert_deploy.bundle.manifest import NEXT
+from trbert_deploy.core.request import Limits, check_request
 from trbert_deploy.export.trace import stage_spec
 from trbert_deploy.model import MODEL_CLASSES
-from trbert_deploy.request import Limits, check_request
 from trbert_deploy.runtimes import grouping
 from trbert_deploy.runtimes.pipeline import StagePipeline, group_by_count
 

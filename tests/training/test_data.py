@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from trbert_deploy.errors import InputError
+from trbert_deploy.core.errors import InputError
 from trbert_deploy.training.data import BatchPlan, Examples, TokenizedExamples, hold_out, read_examples
 
 KINDS = ["jsonl", "json", "jsonl.xz", "jsonl.gz", "csv", "parquet"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from trbert_deploy.flops import ModelShape
+from trbert_deploy.core.flops import ModelShape
 from trbert_deploy.tasks import SEQUENCE_CLASSIFICATION
 from trbert_deploy.training.data import Examples, TokenizedExamples
 from trbert_deploy.training.evaluation import Evaluation, evaluate

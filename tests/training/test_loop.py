@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from transformers import get_linear_schedule_with_warmup
 
-from trbert_deploy.errors import DeviceError, TRBertError
+from trbert_deploy.core.errors import DeviceError, TRBertError
 from trbert_deploy.training.arguments import TrainingArguments
 from trbert_deploy.training.data import BatchPlan, Examples, TokenizedExamples
 from trbert_deploy.training.devices import make_accelerator

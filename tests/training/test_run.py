@@ -18,8 +18,8 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel, B
 
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.checkpoint import load_checkpoint, load_tokenizer
-from trbert_deploy.errors import CheckpointError, InputError, TRBertError
-from trbert_deploy.tokenization import BundleTokenizer
+from trbert_deploy.core.errors import CheckpointError, InputError, TRBertError
+from trbert_deploy.text.tokenization import BundleTokenizer
 from trbert_deploy.training.arguments import TrainingArguments
 from trbert_deploy.training.metrics import read_metrics
 from trbert_deploy.training.run import train

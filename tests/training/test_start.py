@@ -12,7 +12,7 @@ import transformers
 from torch import nn
 
 from trbert_deploy.checkpoint import load_checkpoint
-from trbert_deploy.errors import CheckpointError, InputError
+from trbert_deploy.core.errors import CheckpointError, InputError
 from trbert_deploy.training.data import Examples
 from trbert_deploy.training.start import load_start, set_dropout, tokenize, with_selectors
 

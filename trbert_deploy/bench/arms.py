@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trbert_deploy.api import Engine, load
 from trbert_deploy.bench.workload import random_dataset
 from trbert_deploy.bundle import Bundle
-from trbert_deploy.engine import Engine, load
-from trbert_deploy.environment import TF32_SWITCH, usable_cpus
-from trbert_deploy.errors import DeviceError, MissingExtraError, TRBertError
-from trbert_deploy.extras import require
+from trbert_deploy.core.errors import DeviceError, MissingExtraError, TRBertError
+from trbert_deploy.core.extras import require
+from trbert_deploy.runtimes.environment import TF32_SWITCH, usable_cpus
 
 if TYPE_CHECKING:
-    from trbert_deploy.runtimes.reference import ReferenceRuntime
+    from trbert_deploy.runtimes.torch.reference import ReferenceRuntime
 
 TORCH = "torch"
 TORCH_DENSE = "torch dense"
@@ -158,7 +158,7 @@ def open_arms(
                 "the PyTorch reference: eager, reducing, a batch padded whole",
             )
             if reduces:
-                module: Any = require("trbert_deploy.runtimes.reference", "the dense PyTorch arm")
+                module: Any = require("trbert_deploy.runtimes.torch.reference", "the dense PyTorch arm")
                 dense_reference = module.ReferenceRuntime(
                     reference.model.without_reduction(), device=device, threads=threads
                 )
@@ -209,12 +209,12 @@ _SAME = {"staged": "the bundle", "fused": "the bundle's one graph", "dense": "th
 
 def _threads(runtime: str, threads: int | None) -> int:
     if runtime == "ort":
-        onnxrt: Any = require("trbert_deploy.runtimes.onnxrt", "runtime 'ort'")
+        onnxrt: Any = require("trbert_deploy.runtimes.onnxruntime.sessions", "runtime 'ort'")
         return int(onnxrt.share_threads(threads))
     return threads or usable_cpus()
 
 
 def _reference(bundle: Bundle, device: str, threads: int) -> ReferenceRuntime:
-    module: Any = require("trbert_deploy.runtimes.reference", "the PyTorch reference")
+    module: Any = require("trbert_deploy.runtimes.torch.reference", "the PyTorch reference")
     runtime: ReferenceRuntime = module.ReferenceRuntime.of_bundle(bundle, device=device, threads=threads)
     return runtime

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trbert_deploy.bench.report import Accuracy, GateResult, WorkloadResult
-from trbert_deploy.errors import TRBertError
+from trbert_deploy.core.errors import TRBertError
 
 ACCURACY_GATE = "--max-accuracy-drop"
 SPEED_UP_GATE = "--min-speedup"

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from trbert_deploy.api import Engine
 from trbert_deploy.bench.arms import Arms
 from trbert_deploy.bench.report import Accuracy, Agreement, Flops, KeptAgreement, Quality, Replayed
 from trbert_deploy.bench.workload import Dataset
-from trbert_deploy.engine import Engine
-from trbert_deploy.flops import ModelShape, RowTokens, exact_flops, upstream_flops
-from trbert_deploy.selection import Kept
+from trbert_deploy.core.flops import ModelShape, RowTokens, exact_flops, upstream_flops
+from trbert_deploy.core.selection import Kept
 from trbert_deploy.tasks import SEQUENCE_CLASSIFICATION, Task
 
 if TYPE_CHECKING:
     from trbert_deploy.model import TRBertOutput
-    from trbert_deploy.runtimes.reference import ReferenceRuntime
+    from trbert_deploy.runtimes.torch.reference import ReferenceRuntime
 
 _BATCH = 32
 

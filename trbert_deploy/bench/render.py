@@ -18,7 +18,7 @@ from trbert_deploy.bench.report import (
     Report,
     WorkloadResult,
 )
-from trbert_deploy.tables import markdown_table
+from trbert_deploy.core.markdown import markdown_table
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class ModelSummary:
 
 @dataclass(frozen=True)
 class Flops:
-    """Floating-point operations of a row on average, by both counts of `trbert_deploy.flops`.
+    """Floating-point operations of a row on average, by both counts of `trbert_deploy.core.flops`.
 
     Attributes:
         upstream_mflops: with reduction, 1e6 a row.

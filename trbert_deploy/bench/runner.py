@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from trbert_deploy.api import EngineOutput
 from trbert_deploy.bench.arms import BESIDE, Arms, open_arms
 from trbert_deploy.bench.gates import (
     ACCURACY_GATE,
@@ -35,10 +36,9 @@ from trbert_deploy.bench.workload import (
 )
 from trbert_deploy.bundle import Bundle
 from trbert_deploy.calib_data import evaluation_file
-from trbert_deploy.engine import EngineOutput
-from trbert_deploy.environment import environment
-from trbert_deploy.errors import InputError, TRBertError
-from trbert_deploy.flops import ModelShape
+from trbert_deploy.core.errors import InputError, TRBertError
+from trbert_deploy.core.flops import ModelShape
+from trbert_deploy.runtimes.environment import environment
 from trbert_deploy.tasks import SEQUENCE_CLASSIFICATION
 
 _RANDOM_ROWS = 64  # compared where there is no data: as many, of lengths up to the model's limit

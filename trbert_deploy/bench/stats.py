@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trbert_deploy.errors import TRBertError
+from trbert_deploy.core.errors import TRBertError
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trbert_deploy.bundle import Bundle
-from trbert_deploy.errors import InputError
+from trbert_deploy.core.errors import InputError
 from trbert_deploy.export.samples import random_batch
 
 IntArray = npt.NDArray[np.int64]
@@ -92,7 +92,7 @@ def read_dataset(bundle: Bundle, path: Path, limit: int | None = None) -> Datase
 
     Args:
         bundle: its tokenizer, task and label names are used.
-        path: lines as `trbert_deploy.tokenization` takes them, with an optional ``label``.
+        path: lines as `trbert_deploy.text.tokenization` takes them, with an optional ``label``.
         limit: so many lines at most.
 
     Raises:
@@ -100,8 +100,8 @@ def read_dataset(bundle: Bundle, path: Path, limit: int | None = None) -> Datase
     """
     from itertools import islice
 
-    from trbert_deploy.data import read_json_lines
-    from trbert_deploy.tokenization import BundleTokenizer, collate
+    from trbert_deploy.text.json_lines import read_json_lines
+    from trbert_deploy.text.tokenization import BundleTokenizer, collate
 
     lines = list(islice(read_json_lines(path), limit))
     if not lines:

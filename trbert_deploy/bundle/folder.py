@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from trbert_deploy.errors import TRBertError
+from trbert_deploy.core.errors import TRBertError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

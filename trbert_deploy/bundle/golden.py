@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field, ValidationError
 
-from trbert_deploy.errors import BundleError, first_line
+from trbert_deploy.core.errors import BundleError, first_line
 from trbert_deploy.tasks import Task
 
 if TYPE_CHECKING:
-    from trbert_deploy.engine import EngineOutput
+    from trbert_deploy.api import EngineOutput
 
 
 class GoldenBatch(BaseModel):

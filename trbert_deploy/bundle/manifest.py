@@ -6,7 +6,7 @@ from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from trbert_deploy.request import Limits
+from trbert_deploy.core.request import Limits
 from trbert_deploy.tasks import TASKS, Task, task_named
 
 #: Grows by its second number when something is added, by its first when older readers must refuse.

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from trbert_deploy.bundle.manifest import MANIFEST_FILE, SCHEMA_VERSION, Manifest
-from trbert_deploy.errors import BundleError
+from trbert_deploy.core.errors import BundleError
 
 _EXPORT_AGAIN = "export the bundle again: trbert-deploy export MODEL --out DIR"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from trbert_deploy.checkpoint.foreign import ENCODER_CLASSES, PLAIN_CLASSES, foreign_weights
 from trbert_deploy.checkpoint.load import Checkpoint, architecture_of, empty_model, folder_of, read_config
 from trbert_deploy.checkpoint.weights import load_weights, read_weights
-from trbert_deploy.errors import CheckpointError
+from trbert_deploy.core.errors import CheckpointError
 
 #: Heads of pretraining, which a classifier has no use for.
 _PRETRAINING_HEADS = ("cls.", "vocab_transform.", "vocab_layer_norm.", "vocab_projector.")

@@ -16,7 +16,7 @@ from trbert_deploy.checkpoint.foreign import (
     foreign_weights,
 )
 from trbert_deploy.checkpoint.weights import load_weights, read_weights
-from trbert_deploy.errors import CheckpointError, TRBertError, first_line
+from trbert_deploy.core.errors import CheckpointError, TRBertError, first_line
 from trbert_deploy.model import MODEL_CLASSES, TRBertConfig, TRBertPreTrainedModel
 
 _OWN_CLASSES = {model.__name__: model for model in MODEL_CLASSES.values()}

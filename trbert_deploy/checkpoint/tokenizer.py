@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trbert_deploy.errors import CheckpointError
+from trbert_deploy.core.errors import CheckpointError
 
 _FILES = ("tokenizer.json", "vocab.txt")
 

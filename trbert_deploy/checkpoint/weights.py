@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from trbert_deploy.errors import CheckpointError, first_line
+from trbert_deploy.core.errors import CheckpointError, first_line
 
 _SAFETENSORS = "model.safetensors"
 _PICKLE = "pytorch_model.bin"

@@ -19,7 +19,7 @@ from trbert_deploy.cli.options import (
     ThreadsOption,
 )
 from trbert_deploy.cli.output import next_command, note, stderr, stdout, write_json
-from trbert_deploy.extras import require_export
+from trbert_deploy.core.extras import require_export
 
 if TYPE_CHECKING:
     from trbert_deploy.bench import Report
@@ -100,9 +100,9 @@ def bench(
     """
     if as_json and as_markdown:
         raise typer.BadParameter("--json and --markdown exclude each other")
+    from trbert_deploy.api import default_device
     from trbert_deploy.bench import BenchOptions, run_bench
-    from trbert_deploy.engine import default_device
-    from trbert_deploy.items import takes_one_text
+    from trbert_deploy.text.items import takes_one_text
 
     options = BenchOptions(
         runtime=runtime,

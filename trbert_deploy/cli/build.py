@@ -58,10 +58,10 @@ def build(
 ) -> None:
     """Build TensorRT engines of a bundle's stages, and of its dense graph; what is in the cache is not built again."""
     from trbert_deploy.bundle import open_bundle
-    from trbert_deploy.runtimes.plans.builder import BuildSettings
-    from trbert_deploy.runtimes.plans.building import build_engines, graphs_to_build
-    from trbert_deploy.runtimes.plans.flavor import find_flavor
-    from trbert_deploy.sizing import choose_grid
+    from trbert_deploy.runtimes.tensorrt.builder import BuildSettings
+    from trbert_deploy.runtimes.tensorrt.building import build_engines, graphs_to_build
+    from trbert_deploy.runtimes.tensorrt.flavor import find_flavor
+    from trbert_deploy.shape_buckets import choose_grid
 
     if data is not None and buckets is not None:
         raise typer.BadParameter("give --data or --buckets, not both")

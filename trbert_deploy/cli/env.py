@@ -8,7 +8,7 @@ from trbert_deploy.cli.output import facts_table, stdout, write_json
 
 def env(as_json: JsonOption = False) -> None:
     """Show versions, processor and devices. Never fails."""
-    from trbert_deploy.environment import environment
+    from trbert_deploy.runtimes.environment import environment
 
     facts = environment()
     if as_json:

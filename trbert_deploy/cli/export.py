@@ -12,7 +12,7 @@ from trbert_deploy.builtin import NAME
 from trbert_deploy.bundle.manifest import Precision, QuantizationForm
 from trbert_deploy.cli.options import parse_numbers
 from trbert_deploy.cli.output import next_command, note, stdout
-from trbert_deploy.extras import require, require_export
+from trbert_deploy.core.extras import require, require_export
 
 
 def export(

@@ -15,13 +15,13 @@ from trbert_deploy.cli.options import BundleArgument, EnginesOption, JsonOption
 from trbert_deploy.cli.output import facts_table, rows_table, stdout, write_json
 
 if TYPE_CHECKING:
-    from trbert_deploy.runtimes.plans.listing import ListedEngine
+    from trbert_deploy.runtimes.tensorrt.listing import ListedEngine
 
 
 def inspect(bundle: BundleArgument, engines: EnginesOption = None, as_json: JsonOption = False) -> None:
     """Show what a bundle is, and which TensorRT engines of it are valid here, without loading a runtime."""
-    from trbert_deploy.runtimes.plans.listing import list_engines
-    from trbert_deploy.runtimes.plans.store import EngineStore, engines_folder
+    from trbert_deploy.runtimes.tensorrt.engine_cache import EngineStore, engines_folder
+    from trbert_deploy.runtimes.tensorrt.listing import list_engines
 
     opened = open_bundle(bundle)
     manifest = opened.manifest

@@ -15,8 +15,8 @@ import typer
 from trbert_deploy._version import __version__
 from trbert_deploy.cli import bench, build, env, export, inspect, predict, train, verify
 from trbert_deploy.cli.output import report_error, stdout
-from trbert_deploy.errors import TRBertError
-from trbert_deploy.extras import missing_extra
+from trbert_deploy.core.errors import TRBertError
+from trbert_deploy.core.extras import missing_extra
 
 app = typer.Typer(
     name="trbert-deploy",

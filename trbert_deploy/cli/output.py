@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from trbert_deploy.errors import TRBertError
+from trbert_deploy.core.errors import TRBertError
 
 #: For people: progress, notes, warnings, errors. `NO_COLOR` is respected by rich.
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -23,7 +23,7 @@ from trbert_deploy.cli.options import (
     ThreadsOption,
 )
 from trbert_deploy.cli.output import stderr
-from trbert_deploy.errors import TRBertError
+from trbert_deploy.core.errors import TRBertError
 
 
 def predict(
@@ -66,9 +66,9 @@ def predict(
     names N; --out is then left as it was.
     """
     items = _items(texts, data)
+    from trbert_deploy.api import load
     from trbert_deploy.cli import show_selection as selection
-    from trbert_deploy.engine import load
-    from trbert_deploy.prediction import predict_rows
+    from trbert_deploy.text.prediction import predict_rows
 
     quiet = not stderr.is_terminal or (out is None and sys.stdout.isatty())
     with (
@@ -99,7 +99,7 @@ def predict(
 
 
 def _items(texts: list[str] | None, data: str | None) -> Iterable[Any]:
-    from trbert_deploy.data import read_json_lines
+    from trbert_deploy.text.json_lines import read_json_lines
 
     if texts and data is not None:
         raise typer.BadParameter("give texts or --data, not both")

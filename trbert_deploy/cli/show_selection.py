@@ -11,11 +11,11 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.text import Text
 
+from trbert_deploy.api import Engine
 from trbert_deploy.cli.output import stdout
-from trbert_deploy.engine import Engine
-from trbert_deploy.errors import InputError
-from trbert_deploy.prediction import Answered
-from trbert_deploy.selection_view import Fate, Run, view
+from trbert_deploy.core.errors import InputError
+from trbert_deploy.text.prediction import Answered
+from trbert_deploy.text.selection_view import Fate, Run, view
 
 #: rich's own page, but that long lines are broken.
 _PAGE = """<!DOCTYPE html>

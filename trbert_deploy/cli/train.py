@@ -12,7 +12,7 @@ import typer
 
 from trbert_deploy.cli.options import JsonOption, parse_numbers
 from trbert_deploy.cli.output import next_command, note, stderr, stdout, write_json
-from trbert_deploy.extras import require
+from trbert_deploy.core.extras import require
 from trbert_deploy.training.arguments import TrainingArguments
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from trbert_deploy.cli.options import (
     ThreadsOption,
 )
 from trbert_deploy.cli.output import note, stdout, write_json
-from trbert_deploy.errors import BundleError, TRBertError
+from trbert_deploy.core.errors import BundleError, TRBertError
 
 
 def verify(
@@ -30,7 +30,7 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Check schema and hashes, and replay the golden vectors on a runtime (for ort staged and fused)."""
-    from trbert_deploy.engine import default_device, load
+    from trbert_deploy.api import default_device, load
     from trbert_deploy.verification import Verification, verify_engine
 
     report = {"schema_version": "1.0", "command": "verify", "bundle": str(bundle)}

@@ -7,8 +7,8 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
-from trbert_deploy.errors import CheckpointError
-from trbert_deploy.selection import Selection
+from trbert_deploy.core.errors import CheckpointError
+from trbert_deploy.core.selection import Selection
 
 BACKBONES = ("bert", "distilbert")
 

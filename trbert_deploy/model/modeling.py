@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BertModel, DistilBertModel, PreTrainedModel
 
+from trbert_deploy.core.selection import BUDGET_SCALE, Selection, millionths
 from trbert_deploy.model.configuration import TRBertConfig
 from trbert_deploy.model.heads import (
     CandidateHead,
@@ -36,7 +37,6 @@ from trbert_deploy.model.reduction import (
     keep_by_policy,
     put_back,
 )
-from trbert_deploy.selection import BUDGET_SCALE, Selection, millionths
 from trbert_deploy.tasks import (
     HOTPOT,
     MULTIPLE_CHOICE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
-from trbert_deploy.errors import InputError
+from trbert_deploy.core.errors import InputError
 
 
 @dataclass(frozen=True)

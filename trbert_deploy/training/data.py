@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from trbert_deploy.data import read_json_lines
-from trbert_deploy.errors import InputError, first_line
+from trbert_deploy.core.errors import InputError, first_line
+from trbert_deploy.text.json_lines import read_json_lines
 
 _JSON_LINES = (".jsonl", ".json", ".xz", ".gz")
 _TABLES = {".csv": "csv", ".parquet": "parquet"}

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
 
-from trbert_deploy.errors import DeviceError
+from trbert_deploy.core.errors import DeviceError
 
 #: What one process does alone, such as answering all rows with the teacher, must not look like a hang to the others.
 _PATIENCE = timedelta(days=2)

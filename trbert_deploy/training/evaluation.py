@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from trbert_deploy.flops import ModelShape, RowTokens, exact_flops
+from trbert_deploy.core.flops import ModelShape, RowTokens, exact_flops
 from trbert_deploy.model import TRBertPreTrainedModel
 from trbert_deploy.training.data import TokenizedExamples
 

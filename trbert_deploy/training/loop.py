@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from trbert_deploy.errors import DeviceError, TRBertError
+from trbert_deploy.core.errors import DeviceError, TRBertError
 from trbert_deploy.training.arguments import TrainingArguments
 from trbert_deploy.training.data import Batch, BatchPlan, TokenizedExamples
 from trbert_deploy.training.metrics import Metrics

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from trbert_deploy.bundle.folder import whole_file
-from trbert_deploy.environment import environment
-from trbert_deploy.tables import markdown_table
+from trbert_deploy.core.markdown import markdown_table
+from trbert_deploy.runtimes.environment import environment
 from trbert_deploy.training.plots import plot_trade_off
 
 SCHEMA_VERSION = "1.0"

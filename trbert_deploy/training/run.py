@@ -34,7 +34,7 @@ from filelock import FileLock, Timeout
 
 from trbert_deploy.bundle.folder import whole_file, whole_folder
 from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
-from trbert_deploy.errors import InputError, TRBertError
+from trbert_deploy.core.errors import InputError, TRBertError
 from trbert_deploy.model import TRBertPreTrainedModel
 from trbert_deploy.training.arguments import TrainingArguments
 from trbert_deploy.training.data import TokenizedExamples, hold_out, read_examples

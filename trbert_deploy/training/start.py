@@ -20,7 +20,7 @@ from trbert_deploy.checkpoint import (
     load_tokenizer,
     read_config,
 )
-from trbert_deploy.errors import CheckpointError, InputError
+from trbert_deploy.core.errors import CheckpointError, InputError
 from trbert_deploy.model import TRBertConfig, TRBertForSequenceClassification, TRBertPreTrainedModel
 from trbert_deploy.tasks import SEQUENCE_CLASSIFICATION
 from trbert_deploy.training.data import Examples, TokenizedExamples, read_examples

@@ -1,0 +1,1 @@
+"""ONNX Runtime, on its own providers and on TensorRT's."""

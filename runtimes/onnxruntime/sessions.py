@@ -1,0 +1,250 @@
+"""ONNX Runtime: the stages over one shared thread pool, or the fused or dense graph as one session.
+
+One session a stage would mean one thread pool a stage, whose idle threads spin and steal the cores from the stage that
+runs: 2-3 times slower. All sessions therefore share the process's global pool, which also serves several callers best.
+ONNX Runtime then refuses sessions with a pool of their own; where a process holds such sessions, the stages can have
+pools of their own too, which stop spinning when a call ends.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from onnxruntime import InferenceSession, OrtValue, SessionOptions
+
+from trbert_deploy.bundle import Bundle
+from trbert_deploy.bundle.manifest import Graph
+from trbert_deploy.bundle.precision import require_precision
+from trbert_deploy.core.errors import BundleError, DeviceError, TRBertError, first_line
+from trbert_deploy.core.request import Request
+from trbert_deploy.core.selection import Kept
+from trbert_deploy.runtimes.base import Answer, Array
+from trbert_deploy.runtimes.environment import usable_cpus
+from trbert_deploy.runtimes.pipeline import FusedPipeline, Plan, StagePipeline, group_by_count
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+_pool_lock = threading.Lock()
+_pool_threads: int | None = None
+
+
+def share_threads(threads: int | None) -> int:
+    """Size the process's one thread pool; the first engine decides.
+
+    Args:
+        threads: how many threads, or None for those of the pool, or for every core where there is none yet.
+
+    Returns:
+        The size of the pool.
+
+    Raises:
+        TRBertError: the pool is already there with another size, or `threads` is not positive.
+    """
+    global _pool_threads
+    with _pool_lock:
+        if _pool_threads is None:
+            wanted = _positive(threads) or usable_cpus()
+            onnxruntime.set_global_thread_pool_sizes(wanted, 1)
+            _pool_threads = wanted
+        elif _positive(threads) not in (None, _pool_threads):
+            raise TRBertError(
+                f"{threads} threads were asked for, but this process's ONNX Runtime pool has {_pool_threads} since "
+                "the first engine was loaded",
+                "use one number of threads in a process",
+            )
+        return _pool_threads
+
+
+def pool_is_shared() -> bool:
+    """Whether this process's sessions share one pool already, so that further ones have to."""
+    return _pool_threads is not None
+
+
+def _positive(threads: int | None) -> int | None:
+    if threads is not None and threads < 1:
+        raise TRBertError(f"threads must be at least 1, not {threads}")
+    return threads
+
+
+def session_options(threads: int | None, share_pool: bool) -> SessionOptions:
+    """Options of a session on the process's shared pool, or with a pool of its own.
+
+    Raises:
+        TRBertError: the pools or `threads` do not go with what the process has already.
+    """
+    options = SessionOptions()
+    options.log_severity_level = 3
+    if share_pool:
+        share_threads(threads)
+        options.use_per_session_threads = False
+    elif pool_is_shared():
+        raise TRBertError(
+            "this process's ONNX Runtime sessions already share one pool, so no engine can have its own",
+            "load every engine of the process with share_pool=False, the first one too",
+        )
+    else:
+        options.intra_op_num_threads = _positive(threads) or usable_cpus()
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
+def run_session(
+    session: InferenceSession, graph: Graph, feeds: Mapping[str, OrtValue | Array], device: str
+) -> dict[str, OrtValue]:
+    """Run a graph; on a GPU its outputs stay there, and only what is fetched is ever copied back.
+
+    Raises:
+        DeviceError: ONNX Runtime did not do it, most often for want of memory.
+    """
+    values = {name: _ort_value(feeds[name]) for name in graph.inputs}
+    try:
+        results = _results(session, graph, values, device)
+    except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+        raise DeviceError(
+            f"ONNX Runtime failed in {graph.file} on {device}: {first_line(error)}",
+            "where memory ran out, a smaller batch takes less",
+        ) from error
+    return dict(zip(graph.outputs, results, strict=True))
+
+
+def _results(
+    session: InferenceSession, graph: Graph, values: Mapping[str, OrtValue], device: str
+) -> Sequence[OrtValue]:
+    if device == "cpu":
+        on_host: Sequence[OrtValue] = session.run_with_ort_values(graph.outputs, values)
+        return on_host
+    binding = session.io_binding()
+    for name, value in values.items():
+        binding.bind_ortvalue_input(name, value)
+    for name in graph.outputs:
+        binding.bind_output(name, device)
+    session.run_with_iobinding(binding)
+    on_device: Sequence[OrtValue] = binding.get_outputs()
+    return on_device
+
+
+class SessionRunner:
+    """Runs graphs of a bundle, one session each; outputs stay on the device as OrtValues."""
+
+    def __init__(
+        self, bundle: Bundle, graphs: Sequence[Graph], device: str, threads: int | None, share_pool: bool = True
+    ) -> None:
+        if device not in _PROVIDERS:
+            raise DeviceError(f"unknown device {device!r}", f"one of: {', '.join(_PROVIDERS)}")
+        provider = _PROVIDERS[device]
+        if provider not in onnxruntime.get_available_providers():
+            raise DeviceError(
+                f"device {device!r} was asked for, but this ONNX Runtime has no {provider}",
+                "pip uninstall onnxruntime; pip install 'trbert-deploy[gpu]'; or use --device cpu",
+            )
+        options = session_options(threads, share_pool)
+        require_precision(bundle, [graph.file for graph in graphs])
+        self._device = device
+        self._sessions = [_session(bundle.path(graph.file), provider, options) for graph in graphs]
+        self._graphs = graphs
+
+    def run(self, stage: int, feeds: Mapping[str, OrtValue | Array]) -> dict[str, OrtValue]:
+        """See `StageRunner.run`."""
+        return run_session(self._sessions[stage], self._graphs[stage], feeds, self._device)
+
+    def fetch(self, handle: OrtValue) -> Array:
+        """See `StageRunner.fetch`."""
+        array: Array = handle.numpy()
+        return array
+
+    def close(self) -> None:
+        """Let go of the sessions."""
+        self._sessions.clear()
+
+
+class StagedRuntime:
+    """A bundle's stages, one session each, rows regrouped between them."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        share_pool: bool = True,
+        graphs: Sequence[Graph] | None = None,
+        plan: Plan = group_by_count,
+    ) -> None:
+        manifest = bundle.manifest
+        graphs = manifest.stages if graphs is None else graphs
+        self.name = "ort"
+        self.device = device
+        self._runner = SessionRunner(bundle, graphs, device, threads, share_pool)
+        self._pipeline = StagePipeline(
+            self._runner, [graph.inputs for graph in graphs], manifest.selection.keep, plan=plan
+        )
+
+    def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
+        """See `Runtime.answer`."""
+        return self._pipeline.answer(request, want_kept=want_kept, replay=replay)
+
+    def close(self) -> None:
+        """See `Runtime.close`."""
+        self._runner.close()
+
+
+class FusedRuntime:
+    """A bundle's model.onnx: selection inside the graph, rows grouped by length at the input only."""
+
+    def __init__(
+        self, bundle: Bundle, *, device: str = "cpu", threads: int | None = None, share_pool: bool = True
+    ) -> None:
+        manifest = bundle.manifest
+        self.name = "ort"
+        self.device = device
+        self._runner = SessionRunner(bundle, [manifest.fused], device, threads, share_pool)
+        self._pipeline = FusedPipeline(
+            self._runner, manifest.fused.inputs, manifest.task_facts, len(manifest.reduction_layers)
+        )
+
+    def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
+        """See `Runtime.answer`."""
+        return self._pipeline.answer(request, want_kept=want_kept, replay=replay)
+
+    def close(self) -> None:
+        """See `Runtime.close`."""
+        self._runner.close()
+
+
+def dense_runtime(
+    bundle: Bundle, *, device: str = "cpu", threads: int | None = None, share_pool: bool = True
+) -> StagedRuntime:
+    """The bundle's dense graph, grouped by length like the stages: a pipeline of one stage.
+
+    Raises:
+        BundleError: the bundle has no dense graph.
+    """
+    dense = bundle.manifest.dense
+    if dense is None:
+        raise BundleError(f"the bundle {bundle.folder} has no dense graph", "export it again with --with-dense")
+    return StagedRuntime(bundle, device=device, threads=threads, share_pool=share_pool, graphs=[dense])
+
+
+def _session(path: Path, provider: str, options: SessionOptions) -> InferenceSession:
+    try:
+        # Without the fallback, which would print to stdout and try the CPU; without TF32, which is not float32.
+        settings = {"use_tf32": "0"} if provider == _PROVIDERS["cuda"] else {}
+        session = InferenceSession(str(path), options, providers=[(provider, settings)], enable_fallback=0)
+    except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+        raise BundleError(
+            f"ONNX Runtime does not load {path}: {first_line(error)}",
+            "check the bundle: trbert-deploy verify BUNDLE",
+        ) from error
+    if provider not in session.get_providers():
+        raise DeviceError(
+            f"ONNX Runtime could not start {provider} on this machine", "check the driver, or use --device cpu"
+        )
+    return session
+
+
+def _ort_value(value: OrtValue | Array) -> OrtValue:
+    return value if isinstance(value, OrtValue) else OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value))

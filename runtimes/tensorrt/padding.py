@@ -1,0 +1,105 @@
+"""A group of rows as a stage's engine takes it: sizes rounded up to the grid, what is added masked or thrown away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from trbert_deploy.runtimes.tensorrt.buckets import Grid, round_up, round_up_rows
+from trbert_deploy.runtimes.tensorrt.engine_cache import EngineError
+
+Array = npt.NDArray[np.generic]
+Axes = Sequence[str | int]
+
+
+class Shaped(Protocol):
+    """A tensor on the device."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As it was rounded up."""
+        ...
+
+
+@dataclass(frozen=True)
+class Padded:
+    """One call of a stage.
+
+    Attributes:
+        sizes: of each axis of its inputs, by name, rounded up.
+        arrays: what the host gives, padded.
+        rows: how many of the batch's rows are real.
+        width: how many of a row's tokens are, where outputs over tokens may come out of this stage, else None.
+    """
+
+    sizes: dict[str, int]
+    arrays: dict[str, Array]
+    rows: int
+    width: int | None
+
+    def shape(self, axes: Axes) -> tuple[int, ...]:
+        """The shape of an input."""
+        return tuple(self.sizes[axis] if isinstance(axis, str) else axis for axis in axes)
+
+
+def pad(inputs: Mapping[str, Axes], feeds: Mapping[str, Shaped | Array], grid: Grid, stage: int) -> Padded:
+    """Round a stage's feeds up.
+
+    A row that is added repeats the last one: it is computed like any other, and nobody looks at it. A token that is
+    added is masked (stage 0) or gathered from behind the kept ones and masked there (later stages).
+
+    Args:
+        inputs: axes of the engine's inputs.
+        feeds: host arrays, as wide as their rows; tensors of the stage before, as wide as that was rounded up to.
+        grid: what to round up to.
+        stage: which stage.
+
+    Raises:
+        EngineError: there are more tokens than the largest bucket.
+    """
+    given = {name: feeds[name] for name in inputs}
+    host = {name: value for name, value in given.items() if isinstance(value, np.ndarray)}
+    rows = len(host["rows"] if "rows" in host else host["attention_mask"])
+    # What is on the device is padded already, so it decides how long a row is.
+    sizes: dict[str, int] = {}
+    for name in sorted(given, key=lambda name: name in host):
+        for axis, size in zip(inputs[name], given[name].shape, strict=True):
+            if isinstance(axis, str):
+                sizes.setdefault(axis, size)
+    sizes["batch"] = round_up_rows(rows, grid.rows)
+    if stage == 0:
+        sizes["length"] = _bucket(sizes["length"], grid, stage)
+    else:
+        # Stages take the whole buffer of the one before, so that its rows in use make no difference to their shapes.
+        sizes["batch_before"] = grid.rows
+        sizes["kept"] = min(_bucket(sizes["kept"], grid, stage), sizes["length"])
+    arrays = {name: _padded(name, value, inputs[name], sizes) for name, value in host.items()}
+    width = host["attention_mask"].shape[-1] if "attention_mask" in host else None
+    return Padded(sizes, arrays, rows, width)
+
+
+def _bucket(tokens: int, grid: Grid, stage: int) -> int:
+    bucket = round_up(tokens, grid.tokens(stage))
+    if bucket is None:
+        what = "rows" if stage == 0 else f"what reduction {stage} keeps"
+        raise EngineError(
+            f"the engines were built for {what} of at most {grid.tokens(stage)[-1]} tokens, this batch has {tokens}",
+            "build them again, with a larger last bucket or without --buckets: trbert-deploy build BUNDLE",
+        )
+    return bucket
+
+
+def _padded(name: str, array: Array, axes: Axes, sizes: Mapping[str, int]) -> Array:
+    if name == "keep":  # only its shape is read
+        return np.zeros(sizes["kept"], dtype=array.dtype)
+    for place, axis in enumerate(axes):
+        missing = sizes[axis] - array.shape[place] if isinstance(axis, str) else 0
+        if missing and axis == "batch":
+            array = np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
+        elif missing:
+            array = np.pad(array, [(0, missing if other == place else 0) for other in range(array.ndim)])
+    return np.ascontiguousarray(array)

@@ -1,0 +1,126 @@
+"""Every graph builds, in every precision and mode: upstream's checkpoints, BERT-base's shape, the shipped model.
+
+Small float32 graphs are built in `test_builder`; what a bundle's label has to do with it in `test_precisions`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+import pytest
+from onnxruntime.quantization import CalibrationMethod
+from onnxruntime.quantization.calibrate import TensorsData
+
+from trbert_deploy import builtin
+from trbert_deploy.checkpoint import load_checkpoint
+from trbert_deploy.export.fuse import fuse
+from trbert_deploy.export.half import to_half
+from trbert_deploy.export.quantize import layer_products, to_int8
+from trbert_deploy.model import TRBertConfig, TRBertForSequenceClassification
+from trbert_deploy.runtimes.tensorrt.buckets import Grid, stage_profiles
+from trbert_deploy.runtimes.tensorrt.builder import BuildSettings, build_plan
+from trbert_deploy.runtimes.tensorrt.flavor import find_flavor
+
+BUDGET = (0.4, 0.15)
+PRECISIONS = ("fp32", "fp16", "int8")
+QUICKLY = BuildSettings(optimization_level=0)
+
+
+@dataclasses.dataclass
+class Part:
+    name: str
+    graph: onnx.ModelProto
+    stage: int
+
+
+def in_precision(graph: onnx.ModelProto, precision: str, model) -> onnx.ModelProto:
+    if precision == "fp16":
+        return to_half(graph, [output.name for output in model.task.outputs])
+    if precision == "int8":
+        products = layer_products(graph)
+        names = {name for own in products.values() for name in own}
+        read = {node.input[0] for node in graph.graph.node if node.name in names}
+        # Whether a graph builds has nothing to do with how wide its ranges are.
+        ends = {name: (np.array(-1, dtype=np.float32), np.array(1, dtype=np.float32)) for name in read}
+        return to_int8(graph, TensorsData(CalibrationMethod.MinMax, ends), "tensorrt", list(products))
+    return graph
+
+
+def parts_of(case, precision: str) -> Iterator[Part]:
+    """Stages of both modes, of which the last is the same, the dense graph, and the fused one in budget mode."""
+    model = case.model
+    policy, by_budget = ([in_precision(one, precision, model) for one in case.stages(mode)] for mode in (False, True))
+    for mode, graphs in (("policy", policy), ("budget", by_budget[:-1])):
+        for stage, graph in enumerate(graphs):
+            yield Part(f"{mode}, stage {stage}", graph, stage)
+    yield Part("dense", in_precision(case.dense(), precision, model), 0)
+    if not model.task.multiple_choice:  # there how many tokens go on depends on the data
+        keep = BUDGET[: model.num_stages - 1]
+        yield Part("fused", fuse(by_budget, keep, multiple_choice=False), 0)
+
+
+def assert_builds(case, precision: str, folder) -> None:
+    model, rtx = case.model, find_flavor("rtx")
+    most = min(64, model.config.backbone.max_position_embeddings)
+    grid = Grid(lengths=(most // 2, most), kept=((most // 4, most // 2),) * (model.num_stages - 1), rows=1, items=5)
+    for part in parts_of(case, precision):
+        path = folder / "graph.onnx"
+        onnx.save(part.graph, path)
+        said = []
+        profiles = stage_profiles(grid, part.stage, restores=model.task.restores)
+        assert len(profiles) == 2
+        built = build_plan(rtx, path, part.name, profiles, QUICKLY, said.append)
+        assert [line for line in said if "building for" not in line] == [], part.name
+        assert len(built.plan) > 10_000
+        assert built.precision == precision, part.name
+        floats = {built.types[name] for name in built.types if name.endswith("hidden_states")}
+        assert floats <= ({"half"} if precision == "fp16" else {"float"}), part.name
+        outputs = {output.name for output in model.task.outputs}
+        assert {built.types[name] for name in built.types if name in outputs} <= {"float"}, part.name
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_upstreams_checkpoints(golden_name, traced, tmp_path, precision):
+    assert_builds(traced(golden_name), precision, tmp_path)
+
+
+def bert_base(traced_model, layers: int, **shape: int):
+    """BERT-base's width and heads, random weights."""
+    config = TRBertConfig(backbone={"model_type": "bert", "num_hidden_layers": layers, **shape}, num_labels=2)
+    return traced_model(TRBertForSequenceClassification(config).eval())
+
+
+@pytest.fixture(scope="module")
+def four_layers(traced_model):
+    case = bert_base(traced_model, 4, vocab_size=1000)
+    assert (case.model.config.backbone.hidden_size, case.model.num_stages) == (768, 3)
+    return case
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_few_layers_of_bert_base(four_layers, tmp_path, precision):
+    assert_builds(four_layers, precision, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def twelve_layers(traced_model):
+    return bert_base(traced_model, 12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_bert_base_whole(twelve_layers, tmp_path, precision):
+    assert_builds(twelve_layers, precision, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shipped(traced_model):
+    return traced_model(load_checkpoint(builtin.NAME).model)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_model_that_ships_with_the_package(shipped, tmp_path, precision):
+    assert_builds(shipped, precision, tmp_path)

@@ -1,0 +1,263 @@
+"""The runtime above TensorRT: the same answers as the model's forward.
+
+ONNX Runtime does the engines' work; where there is a GPU, TensorRT does it too.
+"""
+
+from __future__ import annotations
+
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trbert_deploy.bundle import open_bundle
+from trbert_deploy.core.errors import DeviceError
+from trbert_deploy.core.request import Limits, check_request
+from trbert_deploy.runtimes.pipeline import FusedPipeline, StagePipeline
+from trbert_deploy.runtimes.tensorrt import lane as lane_module
+from trbert_deploy.runtimes.tensorrt.buckets import Grid, choose_profile
+from trbert_deploy.runtimes.tensorrt.building import build_engines
+from trbert_deploy.runtimes.tensorrt.engine_cache import EngineError
+from trbert_deploy.runtimes.tensorrt.padding import pad
+from trbert_deploy.runtimes.tensorrt.runtime import open_runtime
+from trbert_deploy.runtimes.tensorrt.worker import Lane
+
+BUDGET = (0.4, 0.15)
+GRID = Grid(lengths=(16, 40, 64), kept=((8, 24, 64), (4, 16, 64)), rows=4, items=6)
+
+
+@pytest.fixture
+def many_groups(monkeypatch):
+    monkeypatch.setattr(lane_module, "OVERHEAD_TOKENS", 0)
+
+
+def request_of(model, batch):
+    backbone = model.config.backbone
+    types = 2 if model.has_token_types else 0
+    return check_request(model.task, Limits(backbone.max_position_embeddings, backbone.vocab_size, types), batch)
+
+
+class Setup:
+    tolerance = 2e-5
+
+    def __init__(self, case, keep, engines, device, grid=GRID):
+        self.model, self.keep, self.engines, self.device = case.model, keep, engines, device
+        per_token = frozenset(output.name for output in case.model.task.outputs if output.per_token)
+        self.lane = Lane(device, engines, grid, per_token)
+        self.pipeline = StagePipeline(self.lane, [list(engine.inputs) for engine in engines], keep, plan=self.lane.plan)
+
+    def answer(self, batch, want_kept=True, replay=None):
+        return self.pipeline.answer(request_of(self.model, batch), want_kept=want_kept, replay=replay)
+
+    def assert_recorded_in_buckets(self):
+        assert self.device.captured > 0
+        for engine in self.engines:
+            for shapes in engine.ran:
+                if "input_ids" in shapes:
+                    assert shapes["input_ids"][-1] in GRID.lengths
+                    assert shapes["input_ids"][0] in (1, 2, 3, 4)
+                else:
+                    assert shapes["rows"][0] in (1, 2, 3, 4)
+                    assert shapes["hidden_states"][0] == GRID.rows
+
+    def close(self):
+        self.lane.close()
+        assert self.device.blocks == {}
+        assert self.device.streams == {}
+
+
+class OnGpu:
+    """The same on a GPU, with engines that TensorRT built and runs."""
+
+    tolerance = 1e-4
+
+    def __init__(self, bundle, model, keep, folder):
+        self.model, self.keep = model, keep
+        build_engines(bundle, GRID, folder=folder)
+        self.runtime = open_runtime(bundle, folder=folder)
+
+    def answer(self, batch, want_kept=True, replay=None):
+        return self.runtime.answer(request_of(self.model, batch), want_kept=want_kept, replay=replay)
+
+    def assert_recorded_in_buckets(self):
+        ((lane, _),) = self.runtime._free
+        assert lane._calls
+        for (stage, shapes, _), call in lane._calls.items():
+            engine = lane._engines[stage]
+            assert (call._graph is not None) is engine.recorded  # TensorRT-RTX records by itself
+            axes = [axis for names in engine.inputs.values() for axis in names]
+            sizes = {axis: size for axis, size in zip(axes, sum(shapes, ()), strict=True) if isinstance(axis, str)}
+            assert sizes["batch"] in (1, 2, 3, 4)
+            assert stage > 0 or sizes["length"] in GRID.lengths
+            assert stage == 0 or sizes["batch_before"] == GRID.rows
+            assert call.context._context.active_optimization_profile == choose_profile(engine.profiles, sizes)
+
+    def close(self):
+        self.runtime.close()
+
+
+@pytest.fixture
+def in_memory(traced, host_engines, host_device):
+    def make(name, keep):
+        case = traced(name)
+        graphs = case.stages(bool(keep))
+        return Setup(case, keep, host_engines(graphs, GRID, case.model.task.restores, host_device), host_device)
+
+    return make
+
+
+@pytest.fixture
+def on_gpu(traced, golden_bundle, tmp_path):
+    def make(name, keep):
+        bundle = open_bundle(golden_bundle(name, ",".join(map(str, keep)) or None))
+        return OnGpu(bundle, traced(name).model, keep, tmp_path)
+
+    return make
+
+
+@pytest.fixture
+def host_setup(selecting, in_memory):
+    return in_memory(*selecting)
+
+
+@pytest.fixture(params=["in_memory", pytest.param("on_gpu", marks=pytest.mark.gpu)])
+def setup(request, selecting):
+    if request.param == "on_gpu" and selecting[0] == "tokens":
+        pytest.skip("upstream has no such checkpoint to export")
+    return request.getfixturevalue(request.param)(*selecting)
+
+
+def assert_answers(given_answer, wanted, wanted_kept, tolerance=Setup.tolerance):
+    assert [[row.tolist() for row in step] for step in given_answer.kept] == wanted_kept
+    assert given_answer.outputs.keys() == wanted.keys()
+    for name, array in wanted.items():
+        assert given_answer.outputs[name].shape == array.shape
+        np.testing.assert_allclose(given_answer.outputs[name], array, rtol=0, atol=tolerance)
+
+
+def test_answers_as_forward_first_recorded_and_replayed(setup, random_rows, batch_of, answer, many_groups):
+    for seed, lengths in ((0, [60, 3, 57, 1, 2, 60, 31, 5, 9]), (1, [33, 8, 60, 17, 4, 1, 1, 59, 12])):
+        batch = batch_of(random_rows(setup.model, lengths, seed=seed), width=63)
+        wanted, wanted_kept = answer(setup.model, batch, setup.keep)
+        for _ in range(3):
+            given_answer = setup.answer(batch)
+            assert_answers(given_answer, wanted, wanted_kept, setup.tolerance)
+            assert all(sum(sizes) == len(lengths) for sizes in given_answer.group_sizes)
+            assert all(size <= GRID.rows for sizes in given_answer.group_sizes for size in sizes)
+    setup.assert_recorded_in_buckets()
+    setup.close()
+
+
+def test_the_buffers_of_earlier_requests_do_not_show(setup, random_rows, batch_of, answer):
+    for seed, lengths in enumerate(([2], [60] * 4, [3, 1], [40, 7, 64], [64])):
+        batch = batch_of(random_rows(setup.model, lengths, seed=seed))
+        assert_answers(setup.answer(batch), *answer(setup.model, batch, setup.keep), setup.tolerance)
+    setup.close()
+
+
+def test_kept_sets_from_outside_between_kept_sets_of_its_own(setup, random_rows, batch_of, answer):
+    batch = batch_of(random_rows(setup.model, [60, 3, 57, 1, 20]))
+    other = () if setup.keep else (0.6, 0.3)
+    own, (wanted, wanted_kept) = answer(setup.model, batch, setup.keep), answer(setup.model, batch, other)
+    assert own[1] != wanted_kept
+    kept = [[np.array(row) for row in reduction] for reduction in wanted_kept]
+    for _ in range(3):
+        assert_answers(setup.answer(batch), *own, setup.tolerance)
+        assert_answers(setup.answer(batch, replay=kept), wanted, wanted_kept, setup.tolerance)
+    setup.close()
+
+
+def test_nothing_comes_back_but_answers_and_in_policy_mode_counts(host_setup, random_rows, batch_of):
+    batch = batch_of(random_rows(host_setup.model, [30, 20]))
+    given_answer = host_setup.answer(batch, want_kept=False)
+    counts = 0 if host_setup.keep else 2  # in policy mode the kept counts of both reductions
+    assert len(host_setup.device.downloaded) == len(given_answer.outputs) + counts
+    assert max(host_setup.device.downloaded) < 30 * host_setup.model.config.backbone.hidden_size * 4
+
+
+def test_memory_that_is_not_there_leaves_no_freed_buffer_in_use(in_memory, random_rows, batch_of, answer, monkeypatch):
+    setup = in_memory("bert-sequence-classification", ())
+    small, large = (batch_of(random_rows(setup.model, lengths)) for lengths in ([9], [60] * 4))
+    wanted = answer(setup.model, small, setup.keep)
+    assert_answers(setup.answer(small), *wanted)
+    with monkeypatch.context() as patched:
+        patched.setattr(setup.device, "allocate", Mock(side_effect=DeviceError("no room")))
+        with pytest.raises(DeviceError, match="no room"):
+            setup.answer(large)
+    assert_answers(setup.answer(small), *wanted)
+    setup.close()
+    assert setup.device.blocks == {}
+
+
+@pytest.mark.parametrize("name", ["bert-sequence-classification", "distilbert-question-answering"])
+def test_fused_in_budget_mode(traced, host_engines, host_device, random_rows, batch_of, answer, name):
+    case = traced(name)
+    model = case.model
+    (engine,) = host_engines([case.fused(BUDGET)], GRID, model.task.restores, host_device)
+    per_token = frozenset(output.name for output in model.task.outputs if output.per_token)
+    lane = Lane(host_device, [engine], GRID, per_token)
+    pipeline = FusedPipeline(lane, list(engine.inputs), model.task, 2, plan=lane.plan)
+    batch = batch_of(random_rows(model, [60, 3, 57, 1, 20]))
+    for _ in range(3):
+        assert_answers(pipeline.answer(request_of(model, batch), want_kept=True), *answer(model, batch, BUDGET))
+
+
+def test_shapes_beyond_the_grid_name_the_command(traced, host_engines, host_device, random_rows, batch_of):
+    case = traced("bert-wikihop")
+    small = Grid(lengths=(16,), kept=((2,), (1,)), rows=2, items=2)
+    setup = Setup(case, (), host_engines(case.stages(False), small, True, host_device), host_device, small)
+    with pytest.raises(EngineError, match="rows of at most 16 tokens, this batch has 20") as caught:
+        setup.answer(batch_of(random_rows(case.model, [20])))
+    assert "trbert-deploy build" in caught.value.hint
+    with pytest.raises(EngineError, match="what reduction 1 keeps of at most 2 tokens"):
+        setup.answer(batch_of(random_rows(case.model, [16, 15, 14, 13])))
+    wide = Grid(lengths=(16,), kept=((16,), (16,)), rows=2, items=2)
+    setup = Setup(case, (), host_engines(case.stages(False), wide, True, host_device), host_device, wide)
+    with pytest.raises(EngineError, match="at most 2 candidates, this batch has 4") as caught:
+        setup.answer(batch_of(random_rows(case.model, [9])))
+    assert "--max-items 4" in caught.value.hint
+
+
+@pytest.fixture
+def few_calls(monkeypatch):
+    monkeypatch.setattr(lane_module, "MAX_CALLS", 2)
+
+
+def test_as_many_calls_are_kept_as_may_be(traced, host_engines, host_device, random_rows, batch_of, answer, few_calls):
+    case = traced("bert-sequence-classification")
+    setup = Setup(case, (), host_engines(case.stages(False), GRID, False, host_device), host_device)
+    for _ in range(2):
+        for length in (5, 30, 60):
+            batch = batch_of(random_rows(case.model, [length]))
+            assert_answers(setup.answer(batch), *answer(case.model, batch, ()))
+            assert len(setup.lane._calls) <= 2
+
+
+AXES = {
+    "input_ids": ["batch", "length"],
+    "attention_mask": ["batch", "length"],
+    "candidate_positions": ["batch", "candidates"],
+}
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 4), st.integers(1, 64), st.integers(1, 3), st.integers(0, 99))
+def test_padding_adds_masked_tokens_and_rows_that_are_there_already(rows, width, candidates, seed):
+    rng = np.random.default_rng(seed)
+    feeds = {
+        "input_ids": rng.integers(1, 9, (rows, width)),
+        "attention_mask": np.ones((rows, width), dtype=np.int64),
+        "candidate_positions": rng.integers(0, width, (rows, candidates)),
+    }
+    padded = pad(AXES, feeds, GRID, 0)
+    assert (padded.rows, padded.width) == (rows, width)
+    for name, array in padded.arrays.items():
+        assert array.shape == padded.shape(AXES[name])
+        real = feeds[name]
+        assert np.array_equal(array[:rows, : real.shape[1]], real)
+        assert not array[:, real.shape[1] :].any()
+        assert all(np.array_equal(row, array[rows - 1]) for row in array[rows:])
+    assert padded.sizes["length"] == min(bucket for bucket in GRID.lengths if bucket >= width)
+    assert padded.sizes["candidates"] == candidates
