@@ -1,6 +1,6 @@
 """The bundle: what `export` writes and everything else reads."""
 
-from trbert_deploy.bundle.manifest import SCHEMA_VERSION, Graph, Manifest
+from trbert_deploy.bundle.manifest import SCHEMA_VERSION, GraphFile, Manifest
 from trbert_deploy.bundle.reader import Bundle, open_bundle
 
-__all__ = ["SCHEMA_VERSION", "Bundle", "Graph", "Manifest", "open_bundle"]
+__all__ = ["SCHEMA_VERSION", "Bundle", "GraphFile", "Manifest", "open_bundle"]

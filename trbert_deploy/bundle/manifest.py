@@ -1,16 +1,25 @@
-"""manifest.json: what a bundle is. The models here are the schema; `schema()` publishes it as JSON Schema."""
+"""manifest.json: what a bundle is. The models here are the schema; `schema()` publishes it as JSON Schema.
+
+It describes itself: what the model takes and answers, how text becomes ids and outputs become predictions, and what the
+graphs hand to one another is all in it, so that no reader, in any language, needs a table of tasks.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from trbert_deploy.core.request import Limits
-from trbert_deploy.tasks import TASKS, Task, task_named
+from trbert_deploy.core import costs, specs
+from trbert_deploy.core.attributes import attribute_docs
+from trbert_deploy.core.costs import Costs
+from trbert_deploy.core.selection import Selection
+from trbert_deploy.core.specs import ReductionSpec, TaskSpec, TensorSpec
 
 #: Grows by its second number when something is added, by its first when older readers must refuse.
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "2.0"
 
 #: What matrix products compute in, the highest first.
 Precision = Literal["fp32", "fp16", "int8"]
@@ -36,46 +45,43 @@ class ModelFacts(_Part):
     source: str = Field(description="what was given to export: a folder's name or a Hub id")
     source_class: str = Field(description="the class that its config.json named")
     model_class: str = Field(description="the class here, TRBertFor...")
-    backbone: Literal["bert", "distilbert"]
+    backbone: str = Field(description="transformers' model_type of its encoder")
     num_layers: int = Field(ge=1)
     hidden_size: int = Field(ge=1)
     num_attention_heads: int = Field(ge=1)
     intermediate_size: int = Field(ge=1)
-    selector_size: int = Field(ge=1)
     parameters: int = Field(ge=1)
     labels: list[str] = Field(description="names of the classes by index; empty where the task has none")
 
 
-class SelectionFacts(_Part):
-    """How the graphs select."""
+class GraphFile(_Part):
+    """One ONNX file.
 
-    mode: Literal["policy", "budget"]
-    keep: list[float] = Field(
-        description="budget mode: fraction of the original length kept at each reduction. A row of n tokens keeps "
-        "ceil(round(1e6 * fraction) * n / 1e6) of them, in integers"
-    )
-
-
-class LimitFacts(_Part):
-    """What the model can be given."""
-
-    max_length: int = Field(ge=1, description="tokens in a row")
-    vocab_size: int = Field(ge=1)
-    token_types: int = Field(ge=0, description="0 where the model takes no token_type_ids")
-
-
-class Graph(_Part):
-    """One ONNX file."""
+    What the caller gives has the caller's names; what a stage takes over from the stage before has a name that left it
+    with `next_` in front. ``rows`` says which of that stage's rows to run, the shape of ``keep`` how many tokens to
+    gather, ``budget`` how many tokens each row keeps.
+    """
 
     file: str
-    inputs: list[str]
-    outputs: list[str]
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+
+    @property
+    def input_names(self) -> list[str]:
+        """In order."""
+        return [tensor.name for tensor in self.inputs]
+
+    @property
+    def output_names(self) -> list[str]:
+        """In order."""
+        return [tensor.name for tensor in self.outputs]
 
 
 class TokenizerFacts(_Part):
-    """How text becomes token ids."""
+    """The tokenizer's files; how its tokens make a row stands in the task's `text`."""
 
     folder: str = Field(description="tokenizer.json and its companions")
+    family: str = Field(default="wordpiece", description="how it cuts words, such as wordpiece")
     onnx: str | None = Field(
         description="the same for hosts without Python: an ONNX graph of onnxruntime-extensions' operators"
     )
@@ -109,21 +115,19 @@ class FileFacts(_Part):
 class Manifest(_Part):
     """A bundle's manifest."""
 
-    schema_version: str = Field(pattern=r"^[0-9]+\.[0-9]+$")
-    task: str
+    schema_version: str = Field(pattern=r"^[0-9]{1,6}\.[0-9]{1,6}$")
     model: ModelFacts
-    reduction_layers: list[int] = Field(description="layers before which tokens are dropped; empty: dense")
-    selection: SelectionFacts
+    task: TaskSpec = Field(description="what the model takes and answers")
+    reduction: ReductionSpec = Field(description="how it drops tokens")
+    costs: Costs = Field(description="what its floating-point operations follow from")
     precision: Precision = Field(
         description="what the matrix products of the encoder layers compute in; readers hold it against the graphs"
     )
     quantization: QuantizationFacts | None = Field(default=None, description="of int8 graphs")
     opset: int
-    outputs: list[str] = Field(description="of the last stage, in order")
-    limits: LimitFacts
-    stages: list[Graph] = Field(min_length=1, description="run one after the other")
-    fused: Graph = Field(description="all stages in one graph")
-    dense: Graph | None = Field(description="the same weights without reduction, to compare with")
+    stages: list[GraphFile] = Field(min_length=1, description="run one after the other")
+    fused: GraphFile = Field(description="all stages in one graph")
+    dense: GraphFile | None = Field(description="the same weights without reduction, to compare with")
     tokenizer: TokenizerFacts | None
     golden: str = Field(description="inputs with the PyTorch reference's answers, to replay on any runtime")
     reference: str | None = Field(description="folder of the PyTorch checkpoint")
@@ -133,26 +137,57 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        if self.task not in TASKS:
-            raise ValueError(f"unknown task {self.task!r}")
-        if len(self.stages) != len(self.reduction_layers) + 1:
-            raise ValueError(f"{len(self.stages)} stages do not fit {len(self.reduction_layers)} reductions")
-        wanted = len(self.reduction_layers) if self.selection.mode == "budget" else 0
-        if len(self.selection.keep) != wanted:
-            raise ValueError(f"{len(self.selection.keep)} keep fractions do not fit the reductions")
+        reduction = self.reduction
+        if len(self.stages) != len(reduction.layers) + 1:
+            raise ValueError(f"{len(self.stages)} stages do not fit {len(reduction.layers)} reductions")
+        if len(reduction.fractions) != (len(reduction.layers) if reduction.mode == "budget" else 0):
+            raise ValueError(f"{len(reduction.fractions)} fractions do not fit the reductions")
+        if any(not 0 < fraction <= 1 for fraction in reduction.fractions):
+            raise ValueError(f"fractions must lie in (0, 1], not {list(reduction.fractions)}")
         if (self.precision == "int8") is (self.quantization is None):
             raise ValueError("quantization is said of int8 bundles, and of those only")
+        for stage in self.stages[:-1]:
+            if "keep_count" not in stage.output_names:
+                raise ValueError(f"{stage.file} gives no keep_count")
+        _check_task(self.task)
         return self
 
     @property
-    def task_facts(self) -> Task:
-        """What the task takes and answers."""
-        return task_named(self.task)
+    def selection(self) -> Selection:
+        """How tokens are chosen."""
+        return Selection(self.reduction.fractions)
 
     @property
-    def limit_facts(self) -> Limits:
-        """Limits in the form that requests are checked against."""
-        return Limits(self.limits.max_length, self.limits.vocab_size, self.limits.token_types)
+    def graphs(self) -> Iterator[GraphFile]:
+        """Every graph: the stages, the fused one and the dense one, where there is one."""
+        yield from self.stages
+        yield self.fused
+        if self.dense is not None:
+            yield self.dense
+
+
+def _check_task(task: TaskSpec) -> None:
+    """See that what the parts of a task refer to is there.
+
+    Raises:
+        ValueError: it is not.
+    """
+    names = [spec.name for spec in task.inputs]
+    if names[:2] != ["input_ids", "attention_mask"] or len(set(names)) < len(names):
+        raise ValueError(f"inputs must begin with input_ids and attention_mask, each once, not {names}")
+    if task.max_length < 1:
+        raise ValueError("max_length must be at least 1")
+    for spec in task.inputs:
+        if not spec.axes or spec.axes[0] != "batch":
+            raise ValueError(f"the first axis of {spec.name} must be batch")
+        if spec.per_token and (spec.maximum is None or spec.axes != task.inputs[0].axes):
+            raise ValueError(f"{spec.name} is over tokens: it needs a maximum, and the axes of input_ids")
+    if task.protected_from is not None and task.protected_from not in names:
+        raise ValueError(f"protected_from names {task.protected_from}, which is no input")
+    if (task.sequences_axis is None) is not (len(task.inputs[0].axes) == 2):
+        raise ValueError("sequences_axis does not fit the axes of input_ids")
+    if not task.outputs:
+        raise ValueError("a task needs an output")
 
 
 def layer_range(first: int, end: int) -> str:
@@ -164,8 +199,15 @@ def layer_range(first: int, end: int) -> str:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema that manifests are validated against."""
+    whole = Manifest.model_json_schema()
+    for module in (specs, costs):
+        for name, part in whole["$defs"].items():
+            owner = getattr(module, name, None)
+            if dataclasses.is_dataclass(owner) and isinstance(owner, type):
+                for attribute, text in attribute_docs(owner).items():
+                    part["properties"].get(attribute, {})["description"] = text
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "trbert-deploy bundle manifest",
-        **Manifest.model_json_schema(),
+        **whole,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from trbert_deploy.bundle.manifest import MANIFEST_FILE, SCHEMA_VERSION, Manifest
+from trbert_deploy.bundle.schema_1 import from_schema_1
 from trbert_deploy.core.errors import BundleError
 
+_OLDEST_MAJOR = 1
+_VERSION = re.compile(r"[0-9]{1,6}\.[0-9]{1,6}", re.ASCII)
 _EXPORT_AGAIN = "export the bundle again: trbert-deploy export MODEL --out DIR"
 
 
@@ -78,9 +82,9 @@ def open_bundle(folder: str | Path) -> Bundle:
         raw = json.loads(text)
     except json.JSONDecodeError as error:
         raise BundleError(f"{folder / MANIFEST_FILE} is not valid JSON: {error}", _EXPORT_AGAIN) from error
-    _check_version(raw, folder)
+    major = _major_version(raw, folder)
     try:
-        manifest = Manifest.model_validate(raw)
+        manifest = Manifest.model_validate(from_schema_1(raw) if major == 1 else raw)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -102,8 +106,7 @@ def open_bundle(folder: str | Path) -> Bundle:
 def _check_references(bundle: Bundle) -> None:
     """Everything that the manifest refers to is one of the files that it vouches for."""
     manifest = bundle.manifest
-    graphs = [*manifest.stages, manifest.fused, *([manifest.dense] if manifest.dense else [])]
-    names = [graph.file for graph in graphs] + [manifest.golden]
+    names = [graph.file for graph in manifest.graphs] + [manifest.golden]
     if manifest.quantization is not None:
         names.append(manifest.quantization.sensitivity)
     if manifest.reference is not None:
@@ -118,15 +121,22 @@ def _check_references(bundle: Bundle) -> None:
             )
 
 
-def _check_version(raw: object, folder: Path) -> None:
+def _major_version(raw: object, folder: Path) -> int:
+    """The schema's major version, which this release reads.
+
+    Raises:
+        BundleError: there is none, or it is another.
+    """
     version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if not isinstance(version, str) or not version.partition(".")[0].isdigit():
+    if not isinstance(version, str) or not _VERSION.fullmatch(version):
         raise BundleError(f"{folder / MANIFEST_FILE} has no schema_version", _EXPORT_AGAIN)
-    major = version.partition(".")[0]
-    ours = SCHEMA_VERSION.partition(".")[0]
-    if major != ours:
-        mend = "upgrade trbert-deploy" if int(major) > int(ours) else _EXPORT_AGAIN
-        raise BundleError(f"the bundle {folder} is of schema version {version}, this release reads {ours}.x", mend)
+    major, ours = (int(text.partition(".")[0]) for text in (version, SCHEMA_VERSION))
+    if not _OLDEST_MAJOR <= major <= ours:
+        mend = "upgrade trbert-deploy" if major > ours else _EXPORT_AGAIN
+        raise BundleError(
+            f"the bundle {folder} is of schema version {version}, this release reads {_OLDEST_MAJOR}.x to {ours}.x", mend
+        )
+    return major
 
 
 def sha256_of(path: Path) -> str:

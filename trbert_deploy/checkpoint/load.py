@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from trbert_deploy import builtin
+from trbert_deploy.backbones import BACKBONES
 from trbert_deploy.checkpoint.foreign import (
-    ENCODER_CLASSES,
-    FOREIGN_CLASSES,
-    UPSTREAM_CLASSES,
+    ForeignClass,
+    encoder_class,
+    foreign_class,
     foreign_config,
     foreign_weights,
 )
 from trbert_deploy.checkpoint.weights import load_weights, read_weights
 from trbert_deploy.core.errors import CheckpointError, TRBertError, first_line
-from trbert_deploy.model import MODEL_CLASSES, TRBertConfig, TRBertPreTrainedModel
-
-_OWN_CLASSES = {model.__name__: model for model in MODEL_CLASSES.values()}
+from trbert_deploy.model import TRBertConfig, TRBertPreTrainedModel, class_named, model_class
+from trbert_deploy.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -57,35 +57,39 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     folder = folder_of(source)
     raw = read_config(folder)
     name = architecture_of(raw)
-    if name not in _OWN_CLASSES and name not in FOREIGN_CLASSES:
+    if class_named(name) is not None:
+        model = empty_model(raw, name, folder)
+        load_weights(model, read_weights(folder), str(folder))
+        return Checkpoint(model.eval(), folder, name)
+    foreign = foreign_class(name)
+    if foreign is None:
         raise _unknown_architecture(folder, name)
-    model = empty_model(raw, name, folder)
-    weights = read_weights(folder)
-    if name in FOREIGN_CLASSES:
-        weights = foreign_weights(weights, FOREIGN_CLASSES[name], len(model.selectors))
+    model = empty_model(raw, foreign, folder)
+    weights = foreign_weights(read_weights(folder), foreign, model.state_dict().keys())
     load_weights(model, weights, str(folder))
     return Checkpoint(model.eval(), folder, name)
 
 
-def empty_model(raw: dict[str, Any], name: str, folder: Path) -> TRBertPreTrainedModel:
+def empty_model(raw: dict[str, Any], described: str | ForeignClass, folder: Path) -> TRBertPreTrainedModel:
     """The model that a config.json describes, with weights yet to be loaded.
 
     Args:
         raw: the config.json.
-        name: one of our classes or of `FOREIGN_CLASSES`.
+        described: one of our classes by name, or one of other origin.
         folder: where it stands, for messages.
 
     Raises:
         CheckpointError: it describes no model.
     """
     try:
-        if name in _OWN_CLASSES:
-            model_class, config = _OWN_CLASSES[name], TRBertConfig.from_dict(raw)
+        if isinstance(described, ForeignClass):
+            found, config = model_class(described.task), foreign_config(raw, described)
         else:
-            foreign = FOREIGN_CLASSES[name]
-            model_class, config = MODEL_CLASSES[foreign.task.name], foreign_config(raw, foreign)
+            own = class_named(described)
+            assert own is not None
+            found, config = own, TRBertConfig.from_dict(raw)
         _ = config.selection  # refuses budget fractions that do not fit the reductions
-        return model_class(config)
+        return found(config)
     except TRBertError as error:
         raise CheckpointError(f"{folder / 'config.json'} describes no model: {error.message}", error.hint) from error
     except Exception as error:  # transformers' checks raise many kinds
@@ -172,13 +176,14 @@ def architecture_of(raw: dict[str, Any]) -> str:
 
 
 def _unknown_architecture(folder: Path, name: str) -> CheckpointError:
-    if name in ENCODER_CLASSES:
+    if encoder_class(name) is not None:
         return CheckpointError(
             f"{folder} is a bare encoder ({name}): it has no task head and no selectors",
             f"train both: trbert-deploy train {folder} --data FILE --out RUN",
         )
+    prefixes = ", ".join(backbone.class_prefix for backbone in BACKBONES)
+    endings = ", ".join(task.architecture for task in TASKS if task.transformers)
     return CheckpointError(
         f"{folder / 'config.json'} names the architecture {name or '(none)'!r}, which is not supported",
-        f"supported: {', '.join([*_OWN_CLASSES, *UPSTREAM_CLASSES])}, and transformers' BertFor... and "
-        "DistilBertFor... with a classification, multiple-choice, question-answering or token head",
+        f"supported are TRBertFor... and upstream's AUTO... classes, and of transformers {prefixes} with {endings}",
     )

@@ -9,26 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trbert_deploy.core.errors import InputError
-from trbert_deploy.tasks import Task
+from trbert_deploy.core.specs import InputSpec, TaskSpec
 
 IntArray = npt.NDArray[np.int64]
-
-_ROW_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a model can be given.
-
-    Attributes:
-        max_length: tokens in a row.
-        vocab_size: token ids are below it.
-        token_types: token type ids are below it; 0 where the model takes none (DistilBERT).
-    """
-
-    max_length: int
-    vocab_size: int
-    token_types: int
 
 
 @dataclass(frozen=True)
@@ -37,12 +20,12 @@ class Request:
 
     Attributes:
         task: what is asked.
-        arrays: int64 inputs by name, those of `_ROW_INPUTS` cut to the longest row.
-        lengths: int64 [B], real tokens of each row (in multiple choice: of its longest option).
+        arrays: int64 inputs by name, those over tokens cut to the longest row.
+        lengths: int64 [B], real tokens of each row (of its longest sequence).
         width: N as the caller gave it; outputs over tokens are padded back to it.
     """
 
-    task: Task
+    task: TaskSpec
     arrays: dict[str, IntArray]
     lengths: IntArray
     width: int
@@ -52,81 +35,86 @@ class Request:
         return len(self.lengths)
 
     @property
-    def rows_a_row(self) -> int:
-        """How many sequences a row runs: the options in multiple choice, else one."""
-        return self.arrays["input_ids"].shape[1] if self.task.multiple_choice else 1
+    def sequences(self) -> int:
+        """How many sequences a row holds: the options in multiple choice, else one."""
+        return self.arrays["input_ids"].shape[1] if self.task.sequences_axis else 1
+
+    @property
+    def protected_from(self) -> IntArray | None:
+        """Int64 [B]: from which token on each row keeps everything; None where the task protects none."""
+        name = self.task.protected_from
+        return None if name is None else self.arrays[name]
 
     def take(self, name: str, rows: IntArray, width: int) -> IntArray:
         """The named input for some rows, cut to `width` tokens where it is over tokens."""
         array = self.arrays[name][rows]
-        return np.ascontiguousarray(array[..., :width]) if name in _ROW_INPUTS else array
+        spec = self.task.input(name)
+        return np.ascontiguousarray(array[..., :width]) if spec is not None and spec.per_token else array
 
 
-def check_request(task: Task, limits: Limits, given: Mapping[str, object]) -> Request:
-    """Check a caller's arrays against the task and the model.
+def check_request(task: TaskSpec, given: Mapping[str, object]) -> Request:
+    """Check a caller's arrays against the model.
 
     Args:
-        task: the model's task.
-        limits: the model's limits.
-        given: input_ids, and optionally attention_mask (all ones), token_type_ids (zeros) and the task's inputs;
-            anything that numpy takes for an array of integers. None counts as not given.
+        task: what the model takes.
+        given: its inputs, of which those with a default may be left out; anything that numpy takes for an array of
+            integers. None counts as not given.
 
     Raises:
         InputError: something does not fit; the message names the input, the row and the limit.
     """
-    present = {name: value for name, value in given.items() if value is not None}
-    allowed = {*_ROW_INPUTS, *task.inputs}
-    if unknown := sorted(present.keys() - allowed):
-        raise InputError(f"task {task.name} takes no {', '.join(unknown)}", f"it takes: {', '.join(sorted(allowed))}")
-    if missing := [name for name in ("input_ids", *task.inputs) if name not in present]:
-        raise InputError(f"task {task.name} needs {', '.join(missing)}")
-    arrays = {name: _integers(name, value) for name, value in present.items()}
+    arrays = _present(task, given)
     ids = arrays["input_ids"]
-    if ids.size == 0:
-        raise InputError(f"the batch is empty: input_ids is of shape {list(ids.shape)}", "give at least one row")
-    if ids.ndim != (3 if task.multiple_choice else 2):
-        shape = "[rows, options, tokens]" if task.multiple_choice else "[rows, tokens]"
-        raise InputError(f"input_ids must be {shape}, not of shape {list(ids.shape)}")
-    arrays.setdefault("attention_mask", np.ones_like(ids))
-    if limits.token_types:
-        arrays.setdefault("token_type_ids", np.zeros_like(ids))
-    for name in _ROW_INPUTS:
-        if name in arrays and arrays[name].shape != ids.shape:
-            raise InputError(f"{name} is of shape {list(arrays[name].shape)}, but input_ids of {list(ids.shape)}")
-    if not limits.token_types:
-        arrays.pop("token_type_ids", None)  # DistilBERT: accepted, as from a BERT tokenizer, and not used
+    _check_shape(task, ids)
+    for spec in task.inputs:
+        if spec.default is not None:
+            arrays.setdefault(spec.name, np.full_like(ids, spec.default))
+    per_token = [spec for spec in task.inputs if spec.per_token]
+    for spec in per_token:
+        if arrays[spec.name].shape != ids.shape:
+            shape = list(arrays[spec.name].shape)
+            raise InputError(f"{spec.name} is of shape {shape}, but input_ids of {list(ids.shape)}")
     mask = arrays["attention_mask"]
     _check_mask(mask)
-    lengths = mask.sum(-1)
-    if task.multiple_choice:
-        lengths = lengths.max(-1)
+    lengths = _lengths(task, mask)
     longest = int(lengths.max())
-    if longest > limits.max_length:
-        row = int(np.argmax(lengths))
-        raise InputError(
-            f"row {row} has {longest} tokens, the model takes {limits.max_length}",
-            "truncate it (a tokenizer's truncation=True) or split the text",
-        )
-    _check_range("input_ids", ids, mask, limits.vocab_size, "the vocabulary")
-    if limits.token_types:
-        _check_range("token_type_ids", arrays["token_type_ids"], mask, limits.token_types, "token types")
-    for name in task.inputs:
-        _check_task_input(name, arrays[name], lengths)
-    width = ids.shape[-1]
-    for name in _ROW_INPUTS:
-        if name in arrays:
-            arrays[name] = np.ascontiguousarray(arrays[name][..., :longest])
-    # Padding may hold anything; what lies outside an embedding's table is brought inside. In multiple choice what
-    # stands behind a shorter option does count, as upstream: its states enter the selector's mean over the options.
-    arrays["input_ids"] = np.where(arrays["attention_mask"] > 0, arrays["input_ids"], _padding_of(arrays, limits))
-    if "token_type_ids" in arrays:
-        arrays["token_type_ids"] = np.clip(arrays["token_type_ids"], 0, limits.token_types - 1)
-    return Request(task, arrays, lengths, width)
+    for spec in per_token:
+        if spec.name != "attention_mask":
+            _check_tokens(spec, arrays[spec.name], mask)
+    for spec in task.own_inputs:
+        _check_own(spec, arrays[spec.name], lengths)
+    for spec in per_token:
+        cut = np.ascontiguousarray(arrays[spec.name][..., :longest])
+        arrays[spec.name] = cut if spec.name == "attention_mask" else _inside(spec, cut)
+    return Request(task, arrays, lengths, ids.shape[-1])
 
 
-def _padding_of(arrays: dict[str, IntArray], limits: Limits) -> IntArray:
-    ids = arrays["input_ids"]
-    return np.where((ids >= 0) & (ids < limits.vocab_size), ids, 0)
+def _present(task: TaskSpec, given: Mapping[str, object]) -> dict[str, IntArray]:
+    """The arrays that were given, as integers; what the model does not know is refused."""
+    present = {name: value for name, value in given.items() if value is not None}
+    names = [spec.name for spec in task.inputs]
+    if "token_type_ids" not in names:  # accepted, as from a BERT tokenizer, and not used
+        present.pop("token_type_ids", None)
+    if unknown := sorted(present.keys() - set(names)):
+        raise InputError(f"task {task.name} takes no {', '.join(unknown)}", f"it takes: {', '.join(sorted(names))}")
+    needed = [spec.name for spec in task.inputs if spec.default is None]
+    if missing := [name for name in needed if name not in present]:
+        raise InputError(f"task {task.name} needs {', '.join(missing)}")
+    return {name: _integers(name, value) for name, value in present.items()}
+
+
+def _check_shape(task: TaskSpec, ids: IntArray) -> None:
+    if ids.size == 0:
+        raise InputError(f"the batch is empty: input_ids is of shape {list(ids.shape)}", "give at least one row")
+    axes = task.inputs[0].axes
+    if ids.ndim != len(axes):
+        raise InputError(f"input_ids must be {_named(axes)}, not of shape {list(ids.shape)}")
+
+
+def _named(axes: tuple[str | int, ...]) -> str:
+    """Axes for people."""
+    words = {"batch": "rows", "length": "tokens"}
+    return "[" + ", ".join(words.get(axis, axis) if isinstance(axis, str) else str(axis) for axis in axes) + "]"
 
 
 def _integers(name: str, value: object) -> IntArray:
@@ -166,31 +154,64 @@ def _row(mask: IntArray, flat: int) -> str:
     return f"{flat // mask.shape[1]} (option {flat % mask.shape[1]})"
 
 
-def _check_range(name: str, array: IntArray, mask: IntArray, limit: int, what: str) -> None:
-    wrong = ((array < 0) | (array >= limit)) & (mask > 0)
+def _lengths(task: TaskSpec, mask: IntArray) -> IntArray:
+    """Real tokens of each row, no more than the model takes."""
+    lengths: IntArray = mask.sum(-1)
+    if task.sequences_axis:
+        lengths = lengths.max(-1)
+    row = int(np.argmax(lengths))
+    if lengths[row] > task.max_length:
+        raise InputError(
+            f"row {row} has {int(lengths[row])} tokens, the model takes {task.max_length}",
+            "truncate it (a tokenizer's truncation=True) or split the text",
+        )
+    return lengths
+
+
+def _check_tokens(spec: InputSpec, array: IntArray, mask: IntArray) -> None:
+    assert spec.maximum is not None
+    wrong = ((array < spec.minimum) | (array > spec.maximum)) & (mask > 0)
     if wrong.any():
         first = tuple(int(i) for i in np.argwhere(wrong)[0])
+        what = "the vocabulary" if spec.name == "input_ids" else spec.name.removesuffix("_ids").replace("_", " ") + "s"
         raise InputError(
-            f"{name}{list(first)} is {int(array[first])}, but {what} of this model ends at {limit - 1}",
+            f"{spec.name}{list(first)} is {int(array[first])}, but {what} of this model ends at {spec.maximum}",
             "use the tokenizer that came with the model",
         )
 
 
-def _check_task_input(name: str, array: IntArray, lengths: IntArray) -> None:
-    shapes = {
-        "question_ends": "[rows]",
-        "sentence_spans": "[rows, sentences, 2]",
-        "candidate_positions": "[rows, candidates]",
-    }
-    dimensions = shapes[name].count(",") + 1
-    fits = array.ndim == dimensions and len(array) == len(lengths)
-    if not fits or (name == "sentence_spans" and array.shape[2] != 2):
-        raise InputError(f"{name} must be {shapes[name]} with {len(lengths)} rows, not {list(array.shape)}")
+def _check_own(spec: InputSpec, array: IntArray, lengths: IntArray) -> None:
+    sizes = [axis for axis in spec.axes if isinstance(axis, int)]
+    fits = array.ndim == len(spec.axes) and len(array) == len(lengths)
+    if not fits or (sizes and list(array.shape[-len(sizes) :]) != sizes):
+        raise InputError(f"{spec.name} must be {_named(spec.axes)} with {len(lengths)} rows, not {list(array.shape)}")
     per_row = array.reshape(len(array), -1)
-    if name == "question_ends":
-        wrong, allowed = (per_row < 1) | (per_row > lengths[:, None]), "1 to the row's length"
-    else:
-        wrong, allowed = (per_row < -1) | (per_row >= lengths[:, None]), "positions in the row (-1: absent)"
+    wrong = per_row < spec.minimum
+    if spec.maximum is not None:
+        wrong |= per_row > spec.maximum
+    if spec.maximum_from_length is not None:
+        wrong |= per_row > lengths[:, None] + spec.maximum_from_length
     if wrong.any():
         row = int(np.argmax(wrong.any(-1)))
-        raise InputError(f"{name} of row {row} must be {allowed}; the row has {int(lengths[row])} tokens")
+        raise InputError(f"{spec.name} of row {row} must be {_allowed(spec)}; the row has {int(lengths[row])} tokens")
+
+
+def _allowed(spec: InputSpec) -> str:
+    """The range of an input, for people."""
+    if spec.maximum_from_length == -1:
+        return "positions in the row" + (" (-1: absent)" if spec.minimum == -1 else "")
+    if spec.maximum_from_length == 0:
+        return f"{spec.minimum} to the row's length"
+    return f"from {spec.minimum}" + ("" if spec.maximum is None else f" to {spec.maximum}")
+
+
+def _inside(spec: InputSpec, array: IntArray) -> IntArray:
+    """Padding may hold anything; what lies outside an embedding's table is brought inside.
+
+    In multiple choice what stands behind a shorter option does count, as upstream: its states enter the selector's mean
+    over the options.
+    """
+    assert spec.maximum is not None
+    if spec.name == "input_ids":
+        return np.where((array >= spec.minimum) & (array <= spec.maximum), array, 0)
+    return np.clip(array, spec.minimum, spec.maximum)

@@ -1,6 +1,6 @@
 """What selection means, without a tensor library: modes, budgets and the bookkeeping of kept positions.
 
-The tensor form of the same rules is `trbert_deploy.model.reduction`.
+The tensor form of the same rules is `trbert_deploy.model.compaction`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,42 +26,42 @@ class Selection:
     """How tokens are chosen at the reductions of a model.
 
     Attributes:
-        keep: for budget mode the fraction of the ORIGINAL length kept at each reduction (the paper's r, section
-            3.2); empty for policy mode, where each row keeps the tokens whose selector logit is not negative.
+        fractions: for budget mode the fraction of the ORIGINAL length kept at each reduction (the paper's r, section
+            3.2); empty for policy mode, where each row keeps the tokens whose score is not negative.
     """
 
-    keep: tuple[float, ...] = ()
+    fractions: tuple[float, ...] = ()
 
     @property
-    def mode(self) -> str:
+    def mode(self) -> Literal["policy", "budget"]:
         """``"policy"`` or ``"budget"``."""
-        return "budget" if self.keep else "policy"
+        return "budget" if self.fractions else "policy"
 
     @classmethod
-    def of(cls, keep: Sequence[float] | None, reductions: int) -> Selection:
+    def of(cls, fractions: Sequence[float] | None, reductions: int) -> Selection:
         """Check the fractions against a model with so many reductions.
 
         Raises:
             InputError: a fraction is outside (0, 1], they increase, or there are not as many as reductions.
         """
-        keep = tuple(float(fraction) for fraction in keep or ())
-        if not keep:
+        given = tuple(float(fraction) for fraction in fractions or ())
+        if not given:
             return cls()
-        if len(keep) != reductions:
+        if len(given) != reductions:
             raise InputError(
-                f"the model has {reductions} reductions, but {len(keep)} keep fractions were given",
+                f"the model has {reductions} reductions, but {len(given)} keep fractions were given",
                 f"give {reductions}, e.g. --keep {','.join(['0.4', '0.15', '0.1', '0.05'][:reductions])}"
                 if reductions
                 else "leave --keep out: this checkpoint has no selectors",
             )
-        if any(not 1 / BUDGET_SCALE <= fraction <= 1 for fraction in keep):
-            raise InputError(f"keep fractions must lie in (0, 1], not {list(keep)}")
-        if any(later > earlier for earlier, later in pairwise(keep)):
+        if any(not 1 / BUDGET_SCALE <= fraction <= 1 for fraction in given):
+            raise InputError(f"keep fractions must lie in (0, 1], not {list(given)}")
+        if any(later > earlier for earlier, later in pairwise(given)):
             raise InputError(
-                f"keep fractions count from the original length and cannot grow, but are {list(keep)}",
+                f"keep fractions count from the original length and cannot grow, but are {list(given)}",
                 "for example --keep 0.4,0.15",
             )
-        return cls(tuple(millionths(fraction) / BUDGET_SCALE for fraction in keep))  # as it will be counted
+        return cls(tuple(millionths(fraction) / BUDGET_SCALE for fraction in given))  # as it will be counted
 
 
 def millionths(fraction: float) -> int:
@@ -79,17 +80,18 @@ def budget(lengths: npt.NDArray[np.int64], fraction: float) -> npt.NDArray[np.in
 
 
 def budget_counts(
-    lengths: npt.NDArray[np.int64], fraction: float, question_ends: npt.NDArray[np.int64] | None
+    lengths: npt.NDArray[np.int64], fraction: float, protected_from: npt.NDArray[np.int64] | None
 ) -> npt.NDArray[np.int64]:
     """How many tokens rows of these lengths have left after a reduction in budget mode, known before it is run.
 
     Args:
         lengths: int64 [B], real tokens of each row (in multiple choice of its longest option).
         fraction: see `budget`.
-        question_ends: in multiple choice int64 [B]: the tokens from there on and [CLS] are kept beyond any budget.
+        protected_from: where the task protects tokens int64 [B]: those from there on and [CLS] are kept beyond any
+            budget.
     """
     counts = budget(lengths, fraction)
-    return counts if question_ends is None else np.maximum(counts, 1 + lengths - question_ends)
+    return counts if protected_from is None else np.maximum(counts, 1 + lengths - protected_from)
 
 
 def keep_mask(kept: npt.NDArray[np.int64], before: npt.NDArray[np.int64] | None, width: int) -> npt.NDArray[np.int64]:
@@ -138,13 +140,13 @@ def check_kept(kept: Kept, lengths: npt.NDArray[np.int64], reductions: int) -> N
             before = positions
 
 
-def kept_positions(keep_masks: Sequence[npt.NDArray[np.int64]], restores: bool) -> list[npt.NDArray[np.int64]]:
+def kept_positions(keep_masks: Sequence[npt.NDArray[np.int64]], full_length: bool) -> list[npt.NDArray[np.int64]]:
     """Chain one row's keep masks into positions in the original row.
 
     Args:
-        keep_masks: a mask for each reduction. Where the model restores tokens, all are over the original positions;
-            where it does not, each is over the tokens that the one before kept (padding behind them is 0).
-        restores: see `keep_masks`.
+        keep_masks: a mask for each reduction.
+        full_length: whether all masks are over the original positions; else each is over the tokens that the one before
+            kept (padding behind them is 0).
 
     Returns:
         For each reduction the kept original positions, ascending.
@@ -152,5 +154,5 @@ def kept_positions(keep_masks: Sequence[npt.NDArray[np.int64]], restores: bool) 
     chained: list[npt.NDArray[np.int64]] = []
     for mask in keep_masks:
         positions = np.flatnonzero(mask).astype(np.int64)
-        chained.append(chained[-1][positions] if chained and not restores else positions)
+        chained.append(chained[-1][positions] if chained and not full_length else positions)
     return chained

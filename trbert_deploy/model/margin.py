@@ -20,7 +20,7 @@ def selection_margins(output: TRBertOutput) -> list[Tensor]:
     """
     margins = []
     for decision, mask in zip(output.decisions, output.keep_masks, strict=True):
-        logits, free, kept = decision.logits, decision.free, mask > 0
+        logits, free, kept = decision.scores, decision.free, mask > 0
         if output.budgets is None:
             margin = logits.abs().masked_fill(~free, torch.inf).amin(1)
         else:

@@ -1,4 +1,4 @@
-"""Selection and compaction of tokens, as tensors: the whole idea of TR-BERT in one file.
+"""Selection and compaction of tokens, as tensors: which tokens go on, brought together, and put back.
 
 Everything here is made of operators that mean the same on every runtime: no result depends on how a sort or a top-k
 breaks ties, because an order is always made of compares or of unique keys. These functions are run eagerly by the
@@ -9,27 +9,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-
-
-class Selector(nn.Module):
-    """Scores every token: Linear(H, S), exact GELU, Linear(S, 1); always in float32.
-
-    Source: `linear_1` and `linear_2` of `BertEncoder` in upstream's modeling_autobert.py; paper section 3.2.
-    """
-
-    def __init__(self, hidden_size: int, selector_size: int) -> None:
-        super().__init__()
-        self.dense = nn.Linear(hidden_size, selector_size)
-        self.score = nn.Linear(selector_size, 1)
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """Logits of keeping, float32 [..., M], for states [..., M, H]."""
-        device = hidden_states.device.type
-        if torch.is_autocast_enabled(device):  # mixed precision ends here
-            with torch.autocast(device, enabled=False):
-                return self(hidden_states)  # type: ignore[no-any-return]
-        logits: Tensor = self.score(nn.functional.gelu(self.dense(hidden_states.float())))
-        return logits.squeeze(-1)
 
 
 def keep_by_policy(logits: Tensor, candidates: Tensor, protected: Tensor) -> Tensor:

@@ -1,0 +1,56 @@
+"""Heads on the state of [CLS]."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from trbert_deploy.core.costs import HeadCost
+from trbert_deploy.tasks.heads.base import Head, HeadSettings
+
+
+class ClassificationHead(Head):
+    """``logits`` [B, labels].
+
+    BERT: pooler (dense, tanh) and classifier; DistilBERT: pre_classifier (dense, ReLU) and classifier. Here the first
+    layer is `dense` in both. Source: upstream's modeling_autobert.py, modeling_distilautobert.py.
+    """
+
+    def __init__(self, settings: HeadSettings) -> None:
+        super().__init__()
+        self.dense = nn.Linear(settings.hidden_size, settings.hidden_size)
+        self.activation = settings.activation()
+        self.dropout = nn.Dropout(settings.classifier_dropout)
+        self.classifier = nn.Linear(settings.hidden_size, settings.num_labels)
+
+    def forward(self, states: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """Logits of each row."""
+        return (self.score(states[:, 0]),)
+
+    def score(self, first_token: Tensor) -> Tensor:
+        """[..., labels] for states [..., H]."""
+        logits: Tensor = self.classifier(self.dropout(self.activation(self.dense(first_token))))
+        return logits
+
+    def cost(self) -> HeadCost:
+        """See `Head.cost`; upstream leaves the pooler out."""
+        hidden, labels = self.dense.in_features, self.classifier.out_features
+        return HeadCost(row=hidden * hidden + hidden * labels, upstream=hidden * labels)
+
+
+class ChoiceHead(ClassificationHead):
+    """``logits`` [B, options]: one for each of a row's sequences."""
+
+    def __init__(self, settings: HeadSettings) -> None:
+        super().__init__(settings)
+        self.classifier = nn.Linear(settings.hidden_size, 1)
+
+    def forward(self, states: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """Logits of each option."""
+        return (self.score(states[:, :, 0]).squeeze(-1),)
+
+    def cost(self) -> HeadCost:
+        """See `Head.cost`; here upstream counts the pooler, once an option (run_mcrace.py)."""
+        whole = super().cost().row
+        return HeadCost(row=whole, upstream=whole)
