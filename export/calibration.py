@@ -23,12 +23,14 @@ from trbert_deploy.bundle import Bundle
 from trbert_deploy.calib_data import calibration_file
 from trbert_deploy.core.errors import InputError, TRBertError
 from trbert_deploy.core.request import Request, check_request
+from trbert_deploy.core.specs import ReductionSpec, TaskSpec
 from trbert_deploy.runtimes.base import Array
 from trbert_deploy.runtimes.onnxruntime.sessions import pool_is_shared
 from trbert_deploy.runtimes.pipeline import StagePipeline
-from trbert_deploy.tasks import SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, Task
+from trbert_deploy.text.items import takes_one_text
 from trbert_deploy.text.json_lines import read_json_lines
-from trbert_deploy.text.tokenization import BundleTokenizer, collate
+from trbert_deploy.text.rows import collate
+from trbert_deploy.text.tokenizer import BundleTokenizer
 
 #: So many rows set the ranges, and so many others tell which layers suffer.
 CALIBRATION_ROWS = 64
@@ -41,7 +43,7 @@ PERCENTILE = 99.999
 _BINS = 4096
 
 
-def require_rows(task: Task, has_tokenizer: bool, data: Path | None) -> None:
+def require_rows(task: TaskSpec, has_tokenizer: bool, data: Path | None) -> None:
     """Say at once that there is nothing to calibrate with; see `read_requests`.
 
     Raises:
@@ -50,7 +52,7 @@ def require_rows(task: Task, has_tokenizer: bool, data: Path | None) -> None:
     """
     if data is not None:
         read_json_lines(data)
-    elif not has_tokenizer or task not in (SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION):
+    elif not has_tokenizer or not takes_one_text(task):
         why = f"task {task.name} takes no plain text" if has_tokenizer else "there is no tokenizer"
         raise TRBertError(
             f"int8 needs rows to calibrate with, and the reviews that ship with the package do not fit: {why}",
@@ -63,8 +65,8 @@ def read_requests(bundle: Bundle, data: Path | None) -> tuple[str, list[Request]
 
     Args:
         bundle: its tokenizer, task and limits are used.
-        data: JSON lines as `trbert_deploy.text.items` takes them; None for the reviews that ship with the package, where
-            `require_rows` lets them pass.
+        data: JSON lines as `trbert_deploy.text.items` takes them; None for the reviews that ship with the package,
+            where `require_rows` lets them pass.
 
     Returns:
         The data's name, and single rows: at most `CALIBRATION_ROWS` + `SENSITIVITY_ROWS`.
@@ -72,19 +74,18 @@ def read_requests(bundle: Bundle, data: Path | None) -> tuple[str, list[Request]
     Raises:
         InputError: a line cannot be used, or there is none.
     """
-    manifest = bundle.manifest
-    task = manifest.task_facts
+    task = bundle.manifest.task
     data = data or calibration_file()
     lines = list(islice(read_json_lines(data), CALIBRATION_ROWS + SENSITIVITY_ROWS))
     if not lines:
         raise InputError(f"{data} has no lines", "give about 100 lines such as the model will see")
     rows = BundleTokenizer(bundle).encode(lines)
-    return data.name, [check_request(task, manifest.limit_facts, collate([row], task)) for row in rows]
+    return data.name, [check_request(task, collate([row], task)) for row in rows]
 
 
 def calibrate(
     graphs: Sequence[Path],
-    keep: Sequence[float],
+    reduction: ReductionSpec,
     requests: Sequence[Request],
     products: Collection[str],
     folder: Path,
@@ -94,7 +95,7 @@ def calibrate(
 
     Args:
         graphs: float32 stage graphs in order, or the dense graph alone.
-        keep: budget fractions; empty in policy mode and for the dense graph.
+        reduction: of the model; of the dense graph, without layers.
         requests: single rows.
         products: operators whose first inputs are wanted.
         folder: for temporary files.
@@ -104,9 +105,9 @@ def calibrate(
         For each graph the lower and upper end of each tensor's range, by the tensor's name.
     """
     runner = _Watched(graphs, products, folder)
-    pipeline = StagePipeline(runner, runner.inputs, keep)
+    pipeline = StagePipeline(runner, runner.inputs, reduction)
     for done, request in enumerate(requests, start=1):
-        pipeline.answer(request, want_kept=False)
+        pipeline.run(request, want_kept=False)
         on_row(done)
     return [calibrater.ranges() for calibrater in runner.calibraters]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,17 +16,16 @@ from trbert_deploy.bundle.manifest import NEXT
 from trbert_deploy.bundle.precision import TOLERANCES, Tolerance
 from trbert_deploy.core.errors import CheckFailedError
 from trbert_deploy.core.request import Request, check_request
-from trbert_deploy.export.samples import random_batch
-from trbert_deploy.model import Decision
+from trbert_deploy.core.samples import random_batch
+from trbert_deploy.model import Decision, by_budget, by_policy, run_stage
 from trbert_deploy.model.margin import selection_margins
-from trbert_deploy.runtimes.base import Answer, Array, Runtime
+from trbert_deploy.runtimes.base import Array, Result, Runtime
 from trbert_deploy.runtimes.onnxruntime.sessions import (
-    FusedRuntime,
     SessionRunner,
-    StagedRuntime,
-    dense_runtime,
+    open_sessions,
     pool_is_shared,
 )
+from trbert_deploy.runtimes.options import LoadOptions
 from trbert_deploy.runtimes.pipeline import StagePipeline
 from trbert_deploy.runtimes.torch.reference import ReferenceRuntime
 
@@ -58,7 +57,7 @@ class _Expected:
     """A request, the reference's answer, each row's number and the margin of its closest selection."""
 
     request: Request
-    answer: Answer
+    result: Result
     numbers: npt.NDArray[np.int64]
     margin: npt.NDArray[np.float32]
 
@@ -76,14 +75,14 @@ def check_bundle(
     _check_stages(bundle, reference, requests, result)
     progress(f"check: {len(bundle.manifest.stages)} stages, largest difference {max(result.worst.values()):.1e}")
     expected = _expect(reference, requests)
-    fused = bundle.manifest.fused.file
-    runtimes: list[tuple[str, Callable[..., Runtime]]] = [("staged pipeline", StagedRuntime), (fused, FusedRuntime)]
-    for name, make in runtimes:
-        _check_runtime(name, make(bundle, share_pool=pool_is_shared()), expected, result, progress)
+    options = LoadOptions(share_pool=pool_is_shared())
+    _check_runtime("staged pipeline", open_sessions(bundle, options), expected, result, progress)
+    fused = open_sessions(bundle, replace(options, mode="fused"))
+    _check_runtime(bundle.manifest.fused.file, fused, expected, result, progress)
     if bundle.manifest.dense is not None:
-        dense = ReferenceRuntime(reference.model.without_reduction())
-        runtime = dense_runtime(bundle, share_pool=pool_is_shared())
-        _check_runtime(bundle.manifest.dense.file, runtime, _expect(dense, requests), result, progress)
+        without = ReferenceRuntime(reference.model.without_reduction())
+        dense = open_sessions(bundle, replace(options, mode="dense"))
+        _check_runtime(bundle.manifest.dense.file, dense, _expect(without, requests), result, progress)
     return result
 
 
@@ -92,7 +91,7 @@ def _check_runtime(
 ) -> None:
     compared = 0
     for one in expected:
-        compared += _compare(name, runtime.answer(one.request, want_kept=True), one, result)
+        compared += _compare(name, runtime.run(one.request, want_kept=True), one, result)
     runtime.close()
     flipped, reached = result.flips.get(name, (0, 0))
     if result.tolerance.flips:
@@ -113,15 +112,15 @@ def _check_runtime(
 
 
 def _requests(bundle: Bundle, golden: Golden) -> Iterator[Request]:
-    task, limits = bundle.manifest.task_facts, bundle.manifest.limit_facts
+    task = bundle.manifest.task
     for batch in golden.batches:
-        yield check_request(task, limits, batch.inputs)
+        yield check_request(task, batch.inputs)
     rng = np.random.default_rng(_SEED)
     for lengths in _BATCHES:
-        capped = [min(length, limits.max_length) for length in lengths]
-        yield check_request(task, limits, random_batch(task, limits, capped, rng))
-    longest = random_batch(task, limits, [limits.max_length, 2], rng)
-    yield check_request(task, limits, longest)
+        capped = [min(length, task.max_length) for length in lengths]
+        yield check_request(task, random_batch(task, capped, rng))
+    longest = random_batch(task, [task.max_length, 2], rng)
+    yield check_request(task, longest)
 
 
 def _expect(reference: ReferenceRuntime, requests: list[Request]) -> list[_Expected]:
@@ -138,12 +137,12 @@ def _expect(reference: ReferenceRuntime, requests: list[Request]) -> list[_Expec
     return expected
 
 
-def _compare(name: str, given: Answer, wanted: _Expected, result: CheckResult) -> int:
+def _compare(name: str, given: Result, wanted: _Expected, result: CheckResult) -> int:
     """Compare the answers to a request; how many rows kept the same sets, so that their outputs were compared."""
     same = np.ones(len(wanted.numbers), dtype=bool)
     flipped, reached = result.flips.get(name, (0, 0))
     before = wanted.request.lengths
-    for reduction, rows in enumerate(wanted.answer.kept or []):
+    for reduction, rows in enumerate(wanted.result.kept or []):
         assert given.kept is not None
         reached += int(before.sum())
         before = np.array([len(positions) for positions in rows])
@@ -162,7 +161,7 @@ def _compare(name: str, given: Answer, wanted: _Expected, result: CheckResult) -
     result.flips[name] = flipped, reached
     result.near_ties.update(wanted.numbers[~same].tolist())
     worst = result.worst.get(name, 0.0)
-    for output, array in wanted.answer.outputs.items():
+    for output, array in wanted.result.outputs.items():
         found = _difference(f"{name}: {output}", given.outputs[output][same], array[same], result.tolerance)
         worst = max(worst, found)
     result.worst[name] = worst
@@ -193,23 +192,23 @@ class _Compared:
         self._result = result
 
     def run(self, stage: int, feeds: Mapping[str, Tensor | Array]) -> dict[str, Tensor]:
-        by_budget = self._bundle.manifest.selection.mode == "budget"
+        budgeted = self._bundle.manifest.reduction.mode == "budget"
         graph = self._bundle.manifest.stages[stage]
         tensors = {name: torch.as_tensor(value) for name, value in feeds.items()}
-        decisions: list[Decision] = []
         with torch.inference_mode():
-            wanted = self._model.stage(stage, tensors, by_budget=by_budget, decisions=decisions)
-        named = {n if n == "keep_count" else NEXT + n: t for n, t in wanted.items()} if decisions else wanted
-        outputs = self.sessions.run(stage, {name: self._as_taken(tensors[name]).numpy() for name in graph.inputs})
+            found = run_stage(self._model, stage, tensors, by_budget if budgeted else by_policy)
+        wanted, decision = found.tensors, found.decision
+        named = {n if n == "keep_count" else NEXT + n: t for n, t in wanted.items()} if decision else wanted
+        outputs = self.sessions.run(stage, {name: self._as_taken(tensors[name]).numpy() for name in graph.input_names})
         given = {name: self.sessions.fetch(outputs[name]) for name in named}
         worst = 0.0
         for name, tensor in named.items():
             if name not in (f"{NEXT}keep_mask", "keep_count"):
                 what = f"{graph.file}: {name}"
                 worst = max(worst, _difference(what, given[name], tensor.numpy(), self._result.tolerance))
-        if decisions:
+        if decision is not None:
             near_tie = self._result.tolerance.near_tie
-            _check_masks(graph.file, given, wanted["keep_mask"], decisions[0], by_budget, near_tie)
+            _check_masks(graph.file, given, wanted["keep_mask"], decision, budgeted, near_tie)
         self._result.worst[graph.file] = max(self._result.worst.get(graph.file, 0.0), worst)
         return named
 
@@ -223,7 +222,7 @@ class _Compared:
 
 
 def _check_masks(
-    file: str, given: Mapping[str, Array], wanted: Tensor, decision: Decision, by_budget: bool, near_tie: float
+    file: str, given: Mapping[str, Array], wanted: Tensor, decision: Decision, budgeted: bool, near_tie: float
 ) -> None:
     """Kept sets are equal but for tokens whose logits lie within `near_tie` of the threshold, or of each other."""
     mask = torch.from_numpy(given[f"{NEXT}keep_mask"])
@@ -231,8 +230,8 @@ def _check_masks(
         raise CheckFailedError(f"{file}: keep_mask and keep_count do not fit the reference", _REPORT)
     for row in (mask != wanted).any(-1).nonzero().flatten().tolist():
         changed = mask[row] != wanted[row]
-        logits = decision.logits[row][changed]
-        spread = float(logits.max() - logits.min()) if by_budget else float(logits.abs().max())
+        scores = decision.scores[row][changed]
+        spread = float(scores.max() - scores.min()) if budgeted else float(scores.abs().max())
         if spread >= near_tie or not decision.free[row][changed].all():
             raise CheckFailedError(
                 f"{file}: keeps other tokens than the reference, though their logits lie {spread:.1e} apart", _REPORT
@@ -243,7 +242,7 @@ def _check_stages(bundle: Bundle, reference: ReferenceRuntime, requests: list[Re
     """Each stage alone, on what the reference hands it, so that a difference has a stage's name."""
     runner = _Compared(bundle, reference, result)
     manifest = bundle.manifest
-    pipeline = StagePipeline(runner, [graph.inputs for graph in manifest.stages], manifest.selection.keep)
+    pipeline = StagePipeline(runner, [graph.input_names for graph in manifest.stages], manifest.reduction)
     for request in requests:
-        pipeline.answer(request, want_kept=False)
+        pipeline.run(request, want_kept=False)
     runner.sessions.close()

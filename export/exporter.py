@@ -11,17 +11,15 @@ from pathlib import Path
 
 from onnx import ModelProto
 
-from trbert_deploy.bundle import SCHEMA_VERSION, Bundle, Graph, Manifest, open_bundle
+from trbert_deploy.bundle import SCHEMA_VERSION, Bundle, GraphFile, Manifest, open_bundle
 from trbert_deploy.bundle.folder import whole_folder
 from trbert_deploy.bundle.golden import write_golden
 from trbert_deploy.bundle.manifest import (
     MANIFEST_FILE,
     SCHEMA_FILE,
     FileFacts,
-    LimitFacts,
     ModelFacts,
     Precision,
-    SelectionFacts,
     layer_range,
     schema,
 )
@@ -30,6 +28,7 @@ from trbert_deploy.bundle.reader import sha256_of
 from trbert_deploy.checkpoint import Checkpoint, load_tokenizer, save_checkpoint
 from trbert_deploy.core.errors import TRBertError
 from trbert_deploy.core.selection import Selection
+from trbert_deploy.core.specs import ReductionSpec
 from trbert_deploy.export.check import check_bundle
 from trbert_deploy.export.fuse import fuse
 from trbert_deploy.export.golden import make_golden
@@ -88,14 +87,14 @@ def export_bundle(
     tokenizer = load_tokenizer(checkpoint.folder)
     int8 = int8 or Int8Options()
     if precision == "int8":
-        int8.check(model.task, len(model.encoder_layers), tokenizer is not None)
+        int8.check(model.spec, len(model.encoder_layers), tokenizer is not None)
     with _selecting(model, selection), whole_folder(out, force=force, replaceable=is_bundle) as folder:
         stages, fused, dense = _write_graphs(model, selection, folder, with_dense, progress)
         tokenizer_facts = None
         if tokenizer is None:
             progress("no tokenizer beside the checkpoint: the bundle takes token ids only")
         else:
-            max_length = int(model.config.backbone.max_position_embeddings)
+            max_length = model.spec.max_length
             tokenizer_facts, remark = write_tokenizer(tokenizer, folder, max_length)
             progress("tokenizer" + (f" ({remark})" if remark else ""))
         if with_reference:
@@ -103,14 +102,12 @@ def export_bundle(
             progress("reference checkpoint")
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
-            task=model.task.name,
             model=_model_facts(checkpoint, source),
-            reduction_layers=list(model.config.reduction_layers),
-            selection=SelectionFacts(mode=selection.mode, keep=list(selection.keep)),
+            task=model.spec,
+            reduction=_reduction_spec(model, selection),
+            costs=model.costs,
             precision="fp32",
             opset=OPSET,
-            outputs=[output.name for output in model.task.outputs],
-            limits=_limit_facts(model),
             stages=stages,
             fused=fused,
             dense=dense,
@@ -127,7 +124,7 @@ def export_bundle(
         elif precision == "int8":
             bundle = make_int8(bundle, int8, progress)
         reference = ReferenceRuntime(model)
-        golden = make_golden(reference, manifest.limit_facts, TOLERANCES[precision])
+        golden = make_golden(reference, TOLERANCES[precision])
         write_golden(golden, folder / _GOLDEN_FILE)
         result = check_bundle(bundle, reference, golden, progress)
         if result.near_ties:
@@ -145,7 +142,7 @@ def is_bundle(folder: Path) -> bool:
 def _selecting(model: TRBertPreTrainedModel, selection: Selection) -> Iterator[None]:
     """Make this the model's default selection while it is exported."""
     before = model.config.keep
-    model.config.keep = list(selection.keep) or None
+    model.config.keep = list(selection.fractions) or None
     try:
         yield
     finally:
@@ -158,20 +155,20 @@ def _write_graphs(
     folder: Path,
     with_dense: bool,
     progress: Callable[[str], None],
-) -> tuple[list[Graph], Graph, Graph | None]:
+) -> tuple[list[GraphFile], GraphFile, GraphFile | None]:
     traced: list[ModelProto] = []
-    stages: list[Graph] = []
+    stages: list[GraphFile] = []
     layers = model.stage_bounds
     for index in range(model.num_stages):
         start = time.perf_counter()
-        traced.append(trace_stage(model, index, by_budget=bool(selection.keep)))
+        traced.append(trace_stage(model, index, by_budget=bool(selection.fractions)))
         stages.append(save_graph(traced[-1], folder, f"stage_{index}.onnx"))
         progress(
             f"stage {index + 1} of {model.num_stages}: {layer_range(layers[index], layers[index + 1])}, "
             f"{time.perf_counter() - start:.1f} s"
         )
     start = time.perf_counter()
-    graph = fuse(traced, selection.keep, multiple_choice=model.task.multiple_choice)
+    graph = fuse(traced, selection.fractions, model.spec)
     traced.clear()
     fused = save_graph(graph, folder, _FUSED_FILE)
     progress(f"fused: {time.perf_counter() - start:.1f} s")
@@ -186,7 +183,6 @@ def _write_graphs(
 def _model_facts(checkpoint: Checkpoint, source: str | None) -> ModelFacts:
     config = checkpoint.model.config
     backbone = config.backbone
-    labelled = checkpoint.model.task.name in ("sequence-classification", "token-classification")
     return ModelFacts(
         source=source or checkpoint.folder.resolve().name,
         source_class=checkpoint.source_class,
@@ -195,19 +191,20 @@ def _model_facts(checkpoint: Checkpoint, source: str | None) -> ModelFacts:
         num_layers=backbone.num_hidden_layers,
         hidden_size=backbone.hidden_size,
         num_attention_heads=backbone.num_attention_heads,
-        intermediate_size=config.intermediate_size,
-        selector_size=config.selector_size,
+        intermediate_size=checkpoint.model.parts.intermediate_size(backbone),
         parameters=sum(parameter.numel() for parameter in checkpoint.model.parameters()),
-        labels=config.label_names if labelled else [],
+        labels=config.label_names if checkpoint.model.task.labelled else [],
     )
 
 
-def _limit_facts(model: TRBertPreTrainedModel) -> LimitFacts:
-    backbone = model.config.backbone
-    return LimitFacts(
-        max_length=backbone.max_position_embeddings,
-        vocab_size=backbone.vocab_size,
-        token_types=backbone.type_vocab_size if model.has_token_types else 0,
+def _reduction_spec(model: TRBertPreTrainedModel, selection: Selection) -> ReductionSpec:
+    return ReductionSpec(
+        kind=model.reduction.name,
+        layers=tuple(model.config.reduction_layers),
+        fate=model.reduction.fate,
+        mode=selection.mode,
+        fractions=selection.fractions,
+        full_length=model.full_length,
     )
 
 

@@ -15,25 +15,26 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from trbert_deploy.bundle.manifest import NEXT
 from trbert_deploy.core.selection import BUDGET_SCALE, millionths
+from trbert_deploy.core.specs import TaskSpec
 
 #: Output of the fused graph: the keep mask of a reduction, counted from 1; as `next_keep_mask` of that stage.
 KEEP_MASK_OUTPUT = "keep_mask_{}"
 
 
-def fuse(stages: Sequence[ModelProto], keep: Sequence[float], *, multiple_choice: bool) -> ModelProto:
+def fuse(stages: Sequence[ModelProto], fractions: Sequence[float], task: TaskSpec) -> ModelProto:
     """One graph of all stages.
 
     Args:
         stages: the stage graphs, in order; they are not changed.
-        keep: budget fractions, or empty in policy mode.
-        multiple_choice: whether the options of a row share a selection.
+        fractions: budget fractions, or empty in policy mode.
+        task: of the model.
 
     Returns:
         A graph that takes the caller's inputs of all stages and gives the task's outputs and, for each reduction,
         ``keep_mask_1``, ``keep_mask_2``, ...
     """
     graph = GraphProto(name="trbert")
-    glue = _Glue(graph, keep, multiple_choice)
+    glue = _Glue(graph, stages, fractions, task)
     inputs: dict[str, onnx.ValueInfoProto] = {}
     for index, stage in enumerate(stages):
         prefix = f"stage_{index}/"
@@ -79,10 +80,13 @@ def _add_renamed(graph: GraphProto, node: NodeProto, names: dict[str, str], pref
 class _Glue:
     """The operators between stages, added to the graph when a stage asks for one of its inputs."""
 
-    def __init__(self, graph: GraphProto, keep: Sequence[float], multiple_choice: bool) -> None:
+    def __init__(
+        self, graph: GraphProto, stages: Sequence[ModelProto], fractions: Sequence[float], task: TaskSpec
+    ) -> None:
         self._graph = graph
-        self._keep = keep
-        self._multiple_choice = multiple_choice
+        self._given = [{value.name for value in stage.graph.output} for stage in stages]
+        self._fractions = fractions
+        self._task = task
         self._made: set[str] = set()
 
     def source(self, name: str, stage: int) -> str:
@@ -93,7 +97,7 @@ class _Glue:
             return self._once(f"keep_{stage}", lambda out: self._range(self._width(stage), out))
         if name == "budget":
             return self._once(f"budget_{stage}", lambda out: self._portion(self._lengths(), stage, out))
-        if stage > 0 and name in ("hidden_states", "keep_mask", "option_mask", "protected"):
+        if stage > 0 and NEXT + name in self._given[stage - 1]:
             return f"stage_{stage - 1}/{NEXT}{name}"
         return name
 
@@ -136,7 +140,7 @@ class _Glue:
 
     def _width(self, stage: int) -> str:
         """A scalar: how many tokens the stage gathers."""
-        if self._keep and not self._multiple_choice:
+        if self._fractions and self._task.protected_from is None:
             return self._once(f"width_{stage}", lambda out: self._portion(self._size(-1), stage - 1, out))
         return self._once(
             f"width_{stage}",
@@ -148,7 +152,7 @@ class _Glue:
 
         def make(out: str) -> None:
             mask = "attention_mask"
-            if self._multiple_choice:
+            if self._task.sequences_axis:
                 mask = self.add("ReduceMax", [mask, self._constant([1])], "glue/any_option", keepdims=0)
             self.add("ReduceSum", [mask, self._constant([1])], out, keepdims=0)
 
@@ -156,7 +160,7 @@ class _Glue:
 
     def _portion(self, tokens: str, reduction: int, out: str) -> str:
         """ceil(fraction * tokens) in integers, as `trbert_deploy.core.selection.budget`."""
-        scaled = self.add("Mul", [tokens, self._constant(millionths(self._keep[reduction]))], f"{out}/scaled")
+        scaled = self.add("Mul", [tokens, self._constant(millionths(self._fractions[reduction]))], f"{out}/scaled")
         raised = self.add("Add", [scaled, self._constant(BUDGET_SCALE - 1)], f"{out}/raised")
         return self.add("Div", [raised, self._constant(BUDGET_SCALE)], out)
 

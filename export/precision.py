@@ -12,12 +12,12 @@ from onnxruntime.quantization.calibrate import TensorsData
 from trbert_deploy.bundle import Bundle
 from trbert_deploy.bundle.manifest import QuantizationFacts, QuantizationForm
 from trbert_deploy.core.errors import TRBertError
+from trbert_deploy.core.specs import ReductionSpec, TaskSpec
 from trbert_deploy.export.calibration import CALIBRATION_ROWS, SENSITIVITY_ROWS, calibrate, read_requests, require_rows
 from trbert_deploy.export.graphs import rewrite_graphs
 from trbert_deploy.export.half import to_half
 from trbert_deploy.export.quantize import PRODUCTS, to_int8
 from trbert_deploy.export.sensitivity import measure_sensitivity, write_sensitivity
-from trbert_deploy.tasks import Task
 
 _SENSITIVITY_FILE = "sensitivity.json"
 
@@ -36,7 +36,7 @@ class Int8Options:
     form: QuantizationForm = "cpu"
     fp32_layers: int = 0
 
-    def check(self, task: Task, num_layers: int, has_tokenizer: bool) -> None:
+    def check(self, task: TaskSpec, num_layers: int, has_tokenizer: bool) -> None:
         """Say what does not fit the model before it is traced.
 
         Raises:
@@ -52,8 +52,8 @@ class Int8Options:
 
 def make_fp16(bundle: Bundle, progress: Callable[[str], None]) -> Bundle:
     """Convert every graph to float16."""
-    outputs = [output.name for output in bundle.manifest.task_facts.outputs]
-    rewrite_graphs(bundle, lambda file, graph: to_half(graph, outputs))
+    outputs = [output.name for output in bundle.manifest.task.outputs]
+    bundle = rewrite_graphs(bundle, lambda file, graph: to_half(graph, outputs))
     progress("fp16: weights and states in float16; selection and LayerNormalization in float32")
     return Bundle(bundle.folder, bundle.manifest.model_copy(update={"precision": "fp16"}))
 
@@ -73,18 +73,20 @@ def make_int8(bundle: Bundle, options: Int8Options, progress: Callable[[str], No
     name, requests = read_requests(bundle, options.data)
     rows = requests[:CALIBRATION_ROWS]
     stages = [graph.file for graph in manifest.stages]
-    chains = [(stages, manifest.selection.keep)] + ([([manifest.dense.file], [])] if manifest.dense else [])
+    chains: list[tuple[list[str], ReductionSpec]] = [(stages, manifest.reduction)]
+    if manifest.dense is not None:
+        chains.append(([manifest.dense.file], manifest.reduction.dense))
     ranges: dict[str, TensorsData] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for files, keep in chains:
+        for files, reduction in chains:
             paths = [bundle.path(file) for file in files]
-            found = calibrate(paths, keep, rows, PRODUCTS, Path(folder))
+            found = calibrate(paths, reduction, rows, PRODUCTS, Path(folder))
             ranges |= dict(zip(files, found, strict=True))
     progress(f"int8: ranges of activations from {len(rows)} rows of {name}")
     others = requests[CALIBRATION_ROWS:] or requests[:SENSITIVITY_ROWS]
     layers = measure_sensitivity(
         [bundle.path(file) for file in stages],
-        manifest.selection.keep,
+        manifest.reduction,
         [ranges[file] for file in stages],
         others,
         options.form,
@@ -93,7 +95,7 @@ def make_int8(bundle: Bundle, options: Int8Options, progress: Callable[[str], No
     write_sensitivity(layers, name, len(others), bundle.path(_SENSITIVITY_FILE))
     fp32_layers = sorted(one.layer for one in layers[: options.fp32_layers])
     quantized = [one.layer for one in layers[options.fp32_layers :]]
-    rewrite_graphs(bundle, lambda file, graph: to_int8(graph, ranges[file], options.form, quantized))
+    bundle = rewrite_graphs(bundle, lambda file, graph: to_int8(graph, ranges[file], options.form, quantized))
     progress(f"int8: {len(quantized)} of {manifest.model.num_layers} layers quantized")
     facts = QuantizationFacts(
         form=options.form,
@@ -102,4 +104,4 @@ def make_int8(bundle: Bundle, options: Int8Options, progress: Callable[[str], No
         fp32_layers=fp32_layers,
         sensitivity=_SENSITIVITY_FILE,
     )
-    return Bundle(bundle.folder, manifest.model_copy(update={"precision": "int8", "quantization": facts}))
+    return Bundle(bundle.folder, bundle.manifest.model_copy(update={"precision": "int8", "quantization": facts}))

@@ -14,9 +14,10 @@ from onnxruntime.quantization.calibrate import TensorsData
 
 from trbert_deploy.bundle.manifest import QuantizationForm
 from trbert_deploy.core.request import Request
+from trbert_deploy.core.specs import ReductionSpec
 from trbert_deploy.export.calibration import GraphRunner, session_on
 from trbert_deploy.export.quantize import layer_products, to_int8
-from trbert_deploy.runtimes.base import Answer
+from trbert_deploy.runtimes.base import Result
 from trbert_deploy.runtimes.pipeline import StagePipeline
 
 
@@ -41,7 +42,7 @@ class LayerSensitivity:
 
 def measure_sensitivity(
     graphs: Sequence[Path],
-    keep: Sequence[float],
+    reduction: ReductionSpec,
     ranges: Sequence[TensorsData],
     requests: Sequence[Request],
     form: QuantizationForm,
@@ -51,7 +52,7 @@ def measure_sensitivity(
 
     Args:
         graphs: float32 stage graphs, in order.
-        keep: budget fractions, or empty in policy mode.
+        reduction: of the model.
         ranges: of each graph's activations.
         requests: single rows.
         form: of int8.
@@ -61,8 +62,8 @@ def measure_sensitivity(
         One entry a layer, the one that suffers most first.
     """
     runner = GraphRunner(graphs)
-    pipeline = StagePipeline(runner, runner.inputs, keep)
-    wanted = [pipeline.answer(request, want_kept=True) for request in requests]
+    pipeline = StagePipeline(runner, runner.inputs, reduction)
+    wanted = [pipeline.run(request, want_kept=True) for request in requests]
     found = []
     with tempfile.TemporaryDirectory() as folder:
         for stage, path in enumerate(graphs):
@@ -72,14 +73,14 @@ def measure_sensitivity(
                 quantized = Path(folder) / "quantized.onnx"
                 onnx.save(to_int8(graph, ranges[stage], form, [layer]), quantized)
                 runner.sessions[stage] = session_on(quantized)
-                given = [pipeline.answer(request, want_kept=True) for request in requests]
+                given = [pipeline.run(request, want_kept=True) for request in requests]
                 found.append(_compare(layer, stage, given, wanted))
                 on_layer(found[-1])
             runner.sessions[stage] = whole
     return sorted(found, key=lambda one: -one.mean_difference)
 
 
-def _compare(layer: int, stage: int, given: Sequence[Answer], wanted: Sequence[Answer]) -> LayerSensitivity:
+def _compare(layer: int, stage: int, given: Sequence[Result], wanted: Sequence[Result]) -> LayerSensitivity:
     differences = np.concatenate(
         [
             np.abs(mine.outputs[name] - theirs.outputs[name]).ravel()

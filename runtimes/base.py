@@ -12,13 +12,13 @@ import numpy.typing as npt
 from trbert_deploy.core.errors import TRBertError
 from trbert_deploy.core.request import Request
 from trbert_deploy.core.selection import Kept, kept_positions
-from trbert_deploy.tasks import Task
+from trbert_deploy.core.specs import TaskSpec
 
 Array = npt.NDArray[np.generic]
 
 
 @dataclass
-class Answer:
+class Result:
     """What a runtime returns.
 
     Attributes:
@@ -33,12 +33,12 @@ class Answer:
 
 
 class Runtime(Protocol):
-    """Answers requests; may be called from several threads at once."""
+    """Runs requests; may be called from several threads at once."""
 
     name: str
     device: str
 
-    def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
+    def run(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Result:
         """Run a batch.
 
         Args:
@@ -58,7 +58,7 @@ class Runtime(Protocol):
 
 
 def refuse_replay(replay: Kept | None) -> None:
-    """For runtimes that are not told between stages which tokens to keep; see `Runtime.answer`."""
+    """For runtimes that are not told between stages which tokens to keep; see `Runtime.run`."""
     if replay is not None:
         raise TRBertError(
             "one graph and the PyTorch reference cannot be told which tokens to keep, stages can",
@@ -67,10 +67,18 @@ def refuse_replay(replay: Kept | None) -> None:
 
 
 class Collector:
-    """Puts the outputs of groups of rows together into arrays over the whole batch."""
+    """Puts the outputs of groups of rows together into arrays over the whole batch.
 
-    def __init__(self, request: Request, num_reductions: int, want_kept: bool) -> None:
-        self._task: Task = request.task
+    Args:
+        request: the batch.
+        num_reductions: of the model.
+        want_kept: whether kept positions are wanted.
+        full_length: whether keep masks are over original positions, see `ReductionSpec`.
+    """
+
+    def __init__(self, request: Request, num_reductions: int, want_kept: bool, *, full_length: bool) -> None:
+        self._task: TaskSpec = request.task
+        self._full_length = full_length
         self._size = len(request)
         self._width = request.width
         self._outputs: dict[str, npt.NDArray[np.float32]] = {}
@@ -96,10 +104,10 @@ class Collector:
         """Take the keep masks [b, M] of these rows, one a reduction, as positions in the original rows."""
         assert self.kept is not None
         for place, row in enumerate(rows):
-            chain = kept_positions([mask[place] for mask in keep_masks], self._task.restores)
+            chain = kept_positions([mask[place] for mask in keep_masks], self._full_length)
             for reduction, positions in enumerate(chain):
                 self.kept[reduction][row] = positions
 
-    def answer(self, group_sizes: list[list[int]]) -> Answer:
+    def result(self, group_sizes: list[list[int]]) -> Result:
         """All rows together."""
-        return Answer(self._outputs, self.kept, group_sizes)
+        return Result(self._outputs, self.kept, group_sizes)

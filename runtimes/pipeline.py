@@ -6,27 +6,29 @@ The pipeline knows nothing of a library: a `StageRunner` runs one graph and hold
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from trbert_deploy.bundle.manifest import NEXT
-from trbert_deploy.core.grouping import plan_groups
+from trbert_deploy.bundle import Bundle
+from trbert_deploy.bundle.manifest import NEXT, GraphFile
+from trbert_deploy.core.errors import BundleError
+from trbert_deploy.core.grouping import group_rows
 from trbert_deploy.core.request import Request
 from trbert_deploy.core.selection import Kept, budget, budget_counts, keep_mask
-from trbert_deploy.runtimes.base import Answer, Array, Collector, refuse_replay
-from trbert_deploy.tasks import Task
+from trbert_deploy.core.specs import ReductionSpec
+from trbert_deploy.runtimes.base import Array, Collector, Result, refuse_replay
 
 Handle = TypeVar("Handle")
 
 #: Splits rows into groups: stage, tokens of each row int64 [B], sequences that a row stands for.
-Plan = Callable[[int, npt.NDArray[np.int64], int], list[npt.NDArray[np.int64]]]
+Group = Callable[[int, npt.NDArray[np.int64], int], list[npt.NDArray[np.int64]]]
 
 
 def group_by_count(stage: int, counts: npt.NDArray[np.int64], sequences: int) -> list[npt.NDArray[np.int64]]:
-    """The `Plan` where a runner has no bounds of its own: `plan_groups`, at the input and between stages."""
-    return plan_groups(counts, sequences_a_row=sequences)
+    """The `Group` where a runner has no bounds of its own: `group_rows`, at the input and between stages."""
+    return group_rows(counts, sequences=sequences)
 
 
 #: Inputs that tell a stage what to do, beside the caller's and those carried over.
@@ -54,29 +56,29 @@ class StagePipeline(Generic[Handle]):
     Args:
         runner: runs one stage.
         stage_inputs: for each stage, the names of its graph's inputs.
-        keep: budget fractions, one for each reduction; empty in policy mode.
-        plan: how rows are split, at the input and between stages; by default `group_by_count`.
+        reduction: of the model; a dense graph alone has none.
+        group: how rows are split, at the input and between stages; by default `group_by_count`.
     """
 
     def __init__(
         self,
         runner: StageRunner[Handle],
         stage_inputs: Sequence[Sequence[str]],
-        keep: Sequence[float],
+        reduction: ReductionSpec,
         *,
-        plan: Plan = group_by_count,
+        group: Group = group_by_count,
     ) -> None:
         self._runner = runner
         self._stage_inputs = stage_inputs
-        self._keep = keep
-        self._plan = plan
+        self._reduction = reduction
+        self._group = group
 
-    def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
-        """Run a batch; see `Runtime.answer`."""
-        run = _Run(request, len(self._stage_inputs), want_kept, replay)
-        for rows in self._plan(0, request.lengths, request.rows_a_row):
+    def run(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Result:
+        """Run a batch; see `Runtime.run`."""
+        run = _Run(request, self._reduction, len(self._stage_inputs), want_kept, replay)
+        for rows in self._group(0, request.lengths, request.sequences):
             self._descend(run, 0, rows, int(request.lengths[rows].max()), {}, [])
-        return run.collector.answer(run.group_sizes)
+        return run.collector.result(run.group_sizes)
 
     def _descend(
         self,
@@ -97,13 +99,8 @@ class StagePipeline(Generic[Handle]):
             taken: carried tensors of the stage before, with `rows` and `keep`.
             masks: keep masks [b, M] of the reductions so far, where kept positions are wanted.
         """
-        request, names = run.request, self._stage_inputs[stage]
-        feeds = dict(taken)
-        for name in names:
-            if name not in feeds and name not in _TOLD:
-                feeds[name] = request.take(name, rows, width)
-        if "budget" in names:
-            feeds["budget"] = budget(request.lengths[rows], self._keep[stage])
+        request = run.request
+        feeds = self._feeds(request, stage, rows, width, taken)
         run.group_sizes[stage].append(len(rows))
         outputs = self._runner.run(stage, feeds)
         if stage == len(self._stage_inputs) - 1:
@@ -118,25 +115,43 @@ class StagePipeline(Generic[Handle]):
             counts = self._counts(request, rows, stage, outputs)
             mask = self._runner.fetch(outputs[f"{NEXT}keep_mask"]).astype(np.int64) if run.want_kept else None
         else:
-            over_original = stage == 0 or request.task.restores
+            over_original = stage == 0 or self._reduction.full_length
             gathered = width if over_original else len(cast(Array, taken["keep"]))
             mask = run.replayed(stage, rows, gathered, over_original)
             counts, carried["keep_mask"] = mask.sum(-1), mask
         if run.want_kept and mask is not None:
             masks = [*masks, mask]
-        for group in self._plan(stage + 1, counts, request.rows_a_row):
+        for group in self._group(stage + 1, counts, request.sequences):
             told = {"rows": group, "keep": np.zeros(int(counts[group].max()), dtype=np.int64)}
-            taken = {**carried, **told}
-            self._descend(run, stage + 1, rows[group], width, taken, [mask[group] for mask in masks])
+            self._descend(run, stage + 1, rows[group], width, {**carried, **told}, [mask[group] for mask in masks])
+
+    def _feeds(
+        self,
+        request: Request,
+        stage: int,
+        rows: npt.NDArray[np.int64],
+        width: int,
+        taken: Mapping[str, Handle | Array],
+    ) -> dict[str, Handle | Array]:
+        """What a stage is given."""
+        feeds = dict(taken)
+        for name in self._stage_inputs[stage]:
+            if name == "budget":
+                feeds[name] = budget(request.lengths[rows], self._reduction.fractions[stage])
+            elif name not in feeds and name not in _TOLD:
+                feeds[name] = request.take(name, rows, width)
+        return feeds
 
     def _counts(
         self, request: Request, rows: npt.NDArray[np.int64], stage: int, outputs: Mapping[str, Handle]
     ) -> npt.NDArray[np.int64]:
         """How many tokens each row kept: from the device, or in budget mode without waiting for it."""
-        if not self._keep:
+        if not self._reduction.fractions:
             return self._runner.fetch(outputs["keep_count"]).astype(np.int64)
-        ends = request.arrays["question_ends"][rows] if request.task.multiple_choice else None
-        return budget_counts(request.lengths[rows], self._keep[stage], ends)
+        protected = request.protected_from
+        return budget_counts(
+            request.lengths[rows], self._reduction.fractions[stage], None if protected is None else protected[rows]
+        )
 
 
 class FusedPipeline(Generic[Handle]):
@@ -145,54 +160,53 @@ class FusedPipeline(Generic[Handle]):
     Args:
         runner: runs the graph, as its stage 0.
         inputs: names of the graph's inputs.
-        task: the model's.
-        num_reductions: how many keep masks the graph gives.
-        plan: see `StagePipeline`.
+        reduction: of the model.
+        group: see `StagePipeline`.
     """
 
     def __init__(
         self,
         runner: StageRunner[Handle],
         inputs: Sequence[str],
-        task: Task,
-        num_reductions: int,
+        reduction: ReductionSpec,
         *,
-        plan: Plan = group_by_count,
+        group: Group = group_by_count,
     ) -> None:
         self._runner = runner
         self._inputs = inputs
-        self._task = task
-        self._num_reductions = num_reductions
-        self._plan = plan
+        self._reduction = reduction
+        self._group = group
 
-    def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
-        """Run a batch; see `Runtime.answer`."""
+    def run(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Result:
+        """Run a batch; see `Runtime.run`."""
         refuse_replay(replay)
-        collector = Collector(request, self._num_reductions, want_kept)
+        reductions = len(self._reduction.layers)
+        collector = Collector(request, reductions, want_kept, full_length=self._reduction.full_length)
         sizes = []
-        for rows in self._plan(0, request.lengths, request.rows_a_row):
+        for rows in self._group(0, request.lengths, request.sequences):
             width = int(request.lengths[rows].max())
             outputs = self._runner.run(0, {name: request.take(name, rows, width) for name in self._inputs})
-            answers = {output.name: self._runner.fetch(outputs[output.name]) for output in self._task.outputs}
-            collector.add(rows, answers)
+            collector.add(rows, {one.name: self._runner.fetch(outputs[one.name]) for one in request.task.outputs})
             if want_kept:
                 masks = [
-                    self._runner.fetch(outputs[f"keep_mask_{index + 1}"]).astype(np.int64)
-                    for index in range(self._num_reductions)
+                    self._runner.fetch(outputs[f"keep_mask_{number}"]).astype(np.int64)
+                    for number in range(1, reductions + 1)
                 ]
                 collector.add_kept(rows, masks)
             sizes.append(len(rows))
-        return collector.answer([sizes])
+        return collector.result([sizes])
 
 
 class _Run:
     """One batch on its way."""
 
-    def __init__(self, request: Request, num_stages: int, want_kept: bool, replay: Kept | None) -> None:
+    def __init__(
+        self, request: Request, reduction: ReductionSpec, num_stages: int, want_kept: bool, replay: Kept | None
+    ) -> None:
         self.request = request
         self.want_kept = want_kept
         self.replay = replay
-        self.collector = Collector(request, num_stages - 1, want_kept)
+        self.collector = Collector(request, num_stages - 1, want_kept, full_length=reduction.full_length)
         self.group_sizes: list[list[int]] = [[] for _ in range(num_stages)]
 
     def replayed(
@@ -204,3 +218,38 @@ class _Run:
         return np.stack(
             [keep_mask(kept[row], None if over_original else self.replay[reduction - 1][row], width) for row in rows]
         )
+
+
+Pipeline = StagePipeline[Any] | FusedPipeline[Any]
+
+
+def graphs_of(bundle: Bundle, mode: str) -> list[GraphFile]:
+    """The graphs that a mode runs.
+
+    Raises:
+        BundleError: the bundle has no dense graph.
+    """
+    manifest = bundle.manifest
+    if mode == "staged":
+        return list(manifest.stages)
+    if mode == "fused":
+        return [manifest.fused]
+    if manifest.dense is None:
+        raise BundleError(f"the bundle {bundle.folder} has no dense graph", "export it again with --with-dense")
+    return [manifest.dense]
+
+
+def make_pipeline(bundle: Bundle, mode: str, runner: StageRunner[Any], group: Group = group_by_count) -> Pipeline:
+    """The pipeline that runs a mode's graphs.
+
+    Args:
+        bundle: whose.
+        mode: ``"staged"``, ``"fused"`` or ``"dense"``.
+        runner: of `graphs_of` it.
+        group: see `StagePipeline`.
+    """
+    reduction = bundle.manifest.reduction
+    inputs = [graph.input_names for graph in graphs_of(bundle, mode)]
+    if mode == "fused":
+        return FusedPipeline(runner, inputs[0], reduction, group=group)
+    return StagePipeline(runner, inputs, reduction if mode == "staged" else reduction.dense, group=group)

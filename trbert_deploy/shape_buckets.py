@@ -42,14 +42,14 @@ def choose_grid(
         MissingExtraError: kept counts of a policy bundle need ONNX Runtime.
     """
     manifest = bundle.manifest
-    limit, reductions = manifest.limits.max_length, len(manifest.reduction_layers)
-    usual = _OPTIONS if manifest.task_facts.multiple_choice else _ITEMS
+    limit, reductions = manifest.task.max_length, len(manifest.reduction.layers)
+    usual = _OPTIONS if manifest.task.multiple_choice else _ITEMS
     if buckets is not None:
         lists = parse_buckets(buckets, limit, reductions)
         return Grid(lengths=lists[0], kept=lists[1:], rows=rows, items=items or usual)
     largest = [limit] * reductions
-    if manifest.selection.mode == "budget" and not manifest.task_facts.multiple_choice:
-        largest = [int(budget(np.array([limit]), fraction)[0]) for fraction in manifest.selection.keep]
+    if manifest.reduction.mode == "budget" and not manifest.task.multiple_choice:
+        largest = [int(budget(np.array([limit]), fraction)[0]) for fraction in manifest.reduction.fractions]
     counted = _count(bundle, data, say)
     if counted is None:
         say("no data: buckets double from 32 tokens on (give real rows with --data, or --buckets)")
@@ -71,7 +71,7 @@ def _count(
 
     manifest = bundle.manifest
     path = data or calibration_file()
-    if data is None and not (manifest.task_facts is SEQUENCE_CLASSIFICATION and manifest.tokenizer is not None):
+    if data is None and not (manifest.task is SEQUENCE_CLASSIFICATION and manifest.tokenizer is not None):
         return None
     try:
         dataset = read_dataset(bundle, path)
@@ -82,12 +82,12 @@ def _count(
         return None
     say(f"counting tokens in the {len(dataset)} rows of {path.name}")
     lengths = dataset.lengths
-    if manifest.selection.mode == "budget":
+    if manifest.reduction.mode == "budget":
         ends = dataset.inputs.get("question_ends")
-        counts = [budget_counts(lengths, fraction, ends).tolist() for fraction in manifest.selection.keep]
+        counts = [budget_counts(lengths, fraction, ends).tolist() for fraction in manifest.reduction.fractions]
     else:
         with load(bundle, runtime="ort") as engine:
             kept = answer_all(engine, dataset).kept
         counts = [[len(row) for row in reduction] for reduction in kept]
-    items = dataset.sequences if manifest.task_facts.multiple_choice else dataset.items
+    items = dataset.sequences if manifest.task.multiple_choice else dataset.items
     return lengths.tolist(), counts, items

@@ -43,7 +43,7 @@ def verify_engine(engine: Engine) -> Verification:
     for batch in golden.batches:
         answer = engine.run(**batch.inputs, return_selection=True)
         rows += len(batch.inputs["input_ids"])
-        found = compare(bundle.manifest.task_facts, batch, answer, golden)
+        found = compare(bundle.manifest.task, batch, answer, golden)
         complaints += found.complaints
         flipped += found.flipped
         reached += found.reached

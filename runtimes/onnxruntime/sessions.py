@@ -17,14 +17,15 @@ import onnxruntime
 from onnxruntime import InferenceSession, OrtValue, SessionOptions
 
 from trbert_deploy.bundle import Bundle
-from trbert_deploy.bundle.manifest import Graph
+from trbert_deploy.bundle.manifest import GraphFile
 from trbert_deploy.bundle.precision import require_precision
 from trbert_deploy.core.errors import BundleError, DeviceError, TRBertError, first_line
 from trbert_deploy.core.request import Request
 from trbert_deploy.core.selection import Kept
-from trbert_deploy.runtimes.base import Answer, Array
+from trbert_deploy.runtimes.base import Array, Result
 from trbert_deploy.runtimes.environment import usable_cpus
-from trbert_deploy.runtimes.pipeline import FusedPipeline, Plan, StagePipeline, group_by_count
+from trbert_deploy.runtimes.options import LoadOptions
+from trbert_deploy.runtimes.pipeline import Pipeline, graphs_of, make_pipeline
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -93,14 +94,14 @@ def session_options(threads: int | None, share_pool: bool) -> SessionOptions:
 
 
 def run_session(
-    session: InferenceSession, graph: Graph, feeds: Mapping[str, OrtValue | Array], device: str
+    session: InferenceSession, graph: GraphFile, feeds: Mapping[str, OrtValue | Array], device: str
 ) -> dict[str, OrtValue]:
     """Run a graph; on a GPU its outputs stay there, and only what is fetched is ever copied back.
 
     Raises:
         DeviceError: ONNX Runtime did not do it, most often for want of memory.
     """
-    values = {name: _ort_value(feeds[name]) for name in graph.inputs}
+    values = {name: _ort_value(feeds[name]) for name in graph.input_names}
     try:
         results = _results(session, graph, values, device)
     except Exception as error:  # onnxruntime's exceptions share no base class but Exception
@@ -108,19 +109,19 @@ def run_session(
             f"ONNX Runtime failed in {graph.file} on {device}: {first_line(error)}",
             "where memory ran out, a smaller batch takes less",
         ) from error
-    return dict(zip(graph.outputs, results, strict=True))
+    return dict(zip(graph.output_names, results, strict=True))
 
 
 def _results(
-    session: InferenceSession, graph: Graph, values: Mapping[str, OrtValue], device: str
+    session: InferenceSession, graph: GraphFile, values: Mapping[str, OrtValue], device: str
 ) -> Sequence[OrtValue]:
     if device == "cpu":
-        on_host: Sequence[OrtValue] = session.run_with_ort_values(graph.outputs, values)
+        on_host: Sequence[OrtValue] = session.run_with_ort_values(graph.output_names, values)
         return on_host
     binding = session.io_binding()
     for name, value in values.items():
         binding.bind_ortvalue_input(name, value)
-    for name in graph.outputs:
+    for name in graph.output_names:
         binding.bind_output(name, device)
     session.run_with_iobinding(binding)
     on_device: Sequence[OrtValue] = binding.get_outputs()
@@ -131,7 +132,7 @@ class SessionRunner:
     """Runs graphs of a bundle, one session each; outputs stay on the device as OrtValues."""
 
     def __init__(
-        self, bundle: Bundle, graphs: Sequence[Graph], device: str, threads: int | None, share_pool: bool = True
+        self, bundle: Bundle, graphs: Sequence[GraphFile], device: str, threads: int | None, share_pool: bool = True
     ) -> None:
         if device not in _PROVIDERS:
             raise DeviceError(f"unknown device {device!r}", f"one of: {', '.join(_PROVIDERS)}")
@@ -161,72 +162,46 @@ class SessionRunner:
         self._sessions.clear()
 
 
-class StagedRuntime:
-    """A bundle's stages, one session each, rows regrouped between them."""
+class SessionRuntime:
+    """Graphs of a bundle, one session each, chained by a pipeline.
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        *,
-        device: str = "cpu",
-        threads: int | None = None,
-        share_pool: bool = True,
-        graphs: Sequence[Graph] | None = None,
-        plan: Plan = group_by_count,
-    ) -> None:
-        manifest = bundle.manifest
-        graphs = manifest.stages if graphs is None else graphs
-        self.name = "ort"
+    Args:
+        runner: of the graphs.
+        pipeline: that it is run by.
+        device: where.
+    """
+
+    name = "ort"
+
+    def __init__(self, runner: SessionRunner, pipeline: Pipeline, device: str) -> None:
         self.device = device
-        self._runner = SessionRunner(bundle, graphs, device, threads, share_pool)
-        self._pipeline = StagePipeline(
-            self._runner, [graph.inputs for graph in graphs], manifest.selection.keep, plan=plan
-        )
+        self._runner = runner
+        self._pipeline = pipeline
 
-    def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
-        """See `Runtime.answer`."""
-        return self._pipeline.answer(request, want_kept=want_kept, replay=replay)
+    def run(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Result:
+        """See `Runtime.run`."""
+        return self._pipeline.run(request, want_kept=want_kept, replay=replay)
 
     def close(self) -> None:
         """See `Runtime.close`."""
         self._runner.close()
 
 
-class FusedRuntime:
-    """A bundle's model.onnx: selection inside the graph, rows grouped by length at the input only."""
+def open_sessions(bundle: Bundle, options: LoadOptions) -> SessionRuntime:
+    """Load a bundle: its stages, its fused graph or its dense one.
 
-    def __init__(
-        self, bundle: Bundle, *, device: str = "cpu", threads: int | None = None, share_pool: bool = True
-    ) -> None:
-        manifest = bundle.manifest
-        self.name = "ort"
-        self.device = device
-        self._runner = SessionRunner(bundle, [manifest.fused], device, threads, share_pool)
-        self._pipeline = FusedPipeline(
-            self._runner, manifest.fused.inputs, manifest.task_facts, len(manifest.reduction_layers)
-        )
-
-    def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
-        """See `Runtime.answer`."""
-        return self._pipeline.answer(request, want_kept=want_kept, replay=replay)
-
-    def close(self) -> None:
-        """See `Runtime.close`."""
-        self._runner.close()
-
-
-def dense_runtime(
-    bundle: Bundle, *, device: str = "cpu", threads: int | None = None, share_pool: bool = True
-) -> StagedRuntime:
-    """The bundle's dense graph, grouped by length like the stages: a pipeline of one stage.
+    Args:
+        bundle: whose.
+        options: of which mode, device, threads and share_pool are read.
 
     Raises:
-        BundleError: the bundle has no dense graph.
+        BundleError: the bundle has no dense graph, or a graph does not load.
+        DeviceError: the device is not there.
     """
-    dense = bundle.manifest.dense
-    if dense is None:
-        raise BundleError(f"the bundle {bundle.folder} has no dense graph", "export it again with --with-dense")
-    return StagedRuntime(bundle, device=device, threads=threads, share_pool=share_pool, graphs=[dense])
+    graphs = graphs_of(bundle, options.mode)
+    device = options.device or "cpu"
+    runner = SessionRunner(bundle, graphs, device, options.threads, options.share_pool)
+    return SessionRuntime(runner, make_pipeline(bundle, options.mode, runner), device)
 
 
 def _session(path: Path, provider: str, options: SessionOptions) -> InferenceSession:

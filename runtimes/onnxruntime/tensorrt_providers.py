@@ -23,14 +23,14 @@ from typing import Any
 import onnxruntime
 from onnxruntime import InferenceSession, OrtValue, SessionOptions
 
-from trbert_deploy.bundle import Bundle, Graph
+from trbert_deploy.bundle import Bundle
 from trbert_deploy.bundle.precision import require_precision
 from trbert_deploy.core.errors import DeviceError, TRBertError, first_line
 from trbert_deploy.core.extras import require
-from trbert_deploy.core.grouping import plan_groups
+from trbert_deploy.core.grouping import group_rows
 from trbert_deploy.core.request import Request
 from trbert_deploy.core.selection import Kept
-from trbert_deploy.runtimes.base import Answer, Array
+from trbert_deploy.runtimes.base import Array, Result
 from trbert_deploy.runtimes.environment import TF32_SWITCH
 from trbert_deploy.runtimes.onnxruntime.sessions import run_session, session_options
 from trbert_deploy.runtimes.pipeline import FusedPipeline, StagePipeline
@@ -58,8 +58,8 @@ _register_lock = threading.Lock()
 def provider_grid(bundle: Bundle) -> Grid:
     """The shapes that sessions are started for: numbers of tokens double from 32 to the model's limit."""
     manifest = bundle.manifest
-    buckets = doubling_buckets(manifest.limits.max_length)
-    return Grid(lengths=buckets, kept=(buckets,) * len(manifest.reduction_layers), rows=_ROWS, items=_ITEMS)
+    buckets = doubling_buckets(manifest.task.max_length)
+    return Grid(lengths=buckets, kept=(buckets,) * len(manifest.reduction.layers), rows=_ROWS, items=_ITEMS)
 
 
 def bucket_profiles(grid: Grid, stage: int, *, restores: bool) -> list[Profile]:
@@ -128,7 +128,7 @@ class ProviderRunner:
     def __init__(
         self,
         bundle: Bundle,
-        graphs: Sequence[Graph],
+        graphs: Sequence[GraphFile],
         provider: str,
         folder: Path,
         options: Callable[[], SessionOptions],
@@ -138,18 +138,18 @@ class ProviderRunner:
         self._provider = provider
         self._folder = folder
         self._grid = provider_grid(bundle)
-        restores = bundle.manifest.task_facts.restores
+        restores = bundle.manifest.reduction.full_length
         self._profiles = [bucket_profiles(self._grid, stage, restores=restores) for stage in range(len(graphs))]
         self._options = options
         self._axes = [_axes(bundle.path(graph.file), options()) for graph in graphs]
         self._sessions: dict[tuple[int, int], InferenceSession] = {}
         self._lock = threading.Lock()
 
-    def plan(self, stage: int, counts: IntArray, sequences_a_row: int) -> list[IntArray]:
-        """Split rows into groups, rows of a bucket counting alike; a `Plan` of the pipeline."""
-        return plan_groups(
+    def group(self, stage: int, counts: IntArray, sequences: int) -> list[IntArray]:
+        """Split rows into groups, rows of a bucket counting alike; a `Group` of the pipeline."""
+        return group_rows(
             round_up_counts(counts, self._grid.tokens(stage)),
-            sequences_a_row=sequences_a_row,
+            sequences=sequences,
             overhead_tokens=_OVERHEAD_TOKENS,
             max_rows=self._grid.rows,
         )
@@ -224,19 +224,19 @@ class ProviderRuntime:
         require_precision(bundle, [graph.file for graph in graphs])
         self._runner = ProviderRunner(bundle, graphs, provider, folder, options)
         if mode == "fused":
-            reductions = len(manifest.reduction_layers)
+            reductions = len(manifest.reduction.layers)
             self._pipeline = FusedPipeline(
                 self._runner, graphs[0].inputs, manifest.task_facts, reductions, plan=self._runner.plan
             )
         else:
-            keep = manifest.selection.keep if mode == "staged" else ()
+            keep = manifest.reduction.fractions if mode == "staged" else ()
             self._pipeline = StagePipeline(
                 self._runner, [graph.inputs for graph in graphs], keep, plan=self._runner.plan
             )
 
-    def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
-        """See `Runtime.answer`."""
-        return self._pipeline.answer(request, want_kept=want_kept, replay=replay)
+    def run(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Result:
+        """See `Runtime.run`."""
+        return self._pipeline.run(request, want_kept=want_kept, replay=replay)
 
     def close(self) -> None:
         """See `Runtime.close`."""

@@ -1,1 +1,31 @@
-"""TensorRT: engines ("plans") of a bundle's graphs, built, kept beside the bundle, and run."""
+"""TensorRT and TensorRT-RTX: engines built ahead, kept beside the bundle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trbert_deploy.bundle import Bundle
+from trbert_deploy.core.extras import require
+from trbert_deploy.runtimes.base import Runtime
+from trbert_deploy.runtimes.options import LoadOptions
+from trbert_deploy.runtimes.registry import RuntimePart
+
+
+class TensorRT(RuntimePart):
+    """See `RuntimePart`."""
+
+    name = "trt"
+    title = "TensorRT"
+    what = "TensorRT engines that `build` made"
+    devices = ("cuda",)
+    packages = {"tensorrt": "trt", "tensorrt_rtx_bindings": "trt-rtx", "cuda": "trt-rtx"}  # noqa: RUF012
+    targets = {"trt": (None, "cuda")}  # noqa: RUF012
+
+    def open(self, bundle: Bundle, options: LoadOptions) -> Runtime:
+        """See `RuntimePart.open`."""
+        module: Any = require("trbert_deploy.runtimes.tensorrt.runtime", "runtime 'trt'", packages=self.packages)
+        opened: Runtime = module.open_runtime(bundle, mode=options.mode, folder=options.engines)
+        return opened
+
+
+RUNTIME = TensorRT()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trbert_deploy.bundle import Bundle, Graph
+from trbert_deploy.bundle import Bundle
 from trbert_deploy.bundle.precision import graph_precision, require_precisions
 from trbert_deploy.core.errors import BundleError
 from trbert_deploy.runtimes.tensorrt.buckets import Grid, Profile, stage_profiles
@@ -109,7 +109,7 @@ def build_engines(
     store = EngineStore(folder or engines_folder(bundle))
     where = "every GPU from compute capability 8.0 on" if capability == ANY else f"compute capability {capability}"
     say(f"{found.title}, for {where}")
-    restores = bundle.manifest.task_facts.restores
+    restores = bundle.manifest.reduction.full_length
     engines = []
     for graph, stage in graphs:
         profiles = stage_profiles(grid, stage, restores=restores)
@@ -145,7 +145,7 @@ def graphs_to_build(bundle: Bundle, *, fused: bool) -> list[tuple[str, int]]:
     return graphs
 
 
-def graphs_of(bundle: Bundle, mode: str) -> list[Graph]:
+def graphs_of(bundle: Bundle, mode: str) -> list[GraphFile]:
     """The graphs that a mode runs.
 
     Raises:
@@ -188,9 +188,9 @@ def check_fused(bundle: Bundle) -> None:
         BuildError: how many tokens its later layers run over depends on the data.
     """
     manifest = bundle.manifest
-    if manifest.selection.mode == "policy" and manifest.reduction_layers:
+    if manifest.reduction.mode == "policy" and manifest.reduction.layers:
         why, mend = "in policy mode", "; or export it in budget mode: --selection budget --keep 0.4,0.15"
-    elif manifest.task_facts.multiple_choice and manifest.reduction_layers:
+    elif manifest.task.protected_from is not None and manifest.reduction.layers:
         why, mend = "in multiple choice, where every token of a question is kept,", ""
     else:
         return

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from trbert_deploy.bundle import Graph
 from trbert_deploy.core.errors import DeviceError
 from trbert_deploy.runtimes.tensorrt.engine_cache import EngineError, EngineHeader
 from trbert_deploy.runtimes.tensorrt.flavor import Flavor, type_name
@@ -35,7 +34,7 @@ class PlanEngine:
             bundle say.
     """
 
-    def __init__(self, flavor: Flavor, header: EngineHeader, plan: bytes, graph: Graph, device: Device) -> None:
+    def __init__(self, flavor: Flavor, header: EngineHeader, plan: bytes, graph: GraphFile, device: Device) -> None:
         self._trt = trt = flavor.module
         self._device = device
         self._logger = trt.Logger(trt.Logger.ERROR)
@@ -97,13 +96,13 @@ class PlanEngine:
         return config
 
 
-def _require_tensors(header: EngineHeader, graph: Graph, types: Mapping[str, str], outputs: Sequence[str]) -> None:
+def _require_tensors(header: EngineHeader, graph: GraphFile, types: Mapping[str, str], outputs: Sequence[str]) -> None:
     complaint = _complaint(header, graph, types, set(outputs))
     if complaint:
         raise EngineError(f"the engine of {header.graph} {complaint}", _BUILD)
 
 
-def _complaint(header: EngineHeader, graph: Graph, types: Mapping[str, str], outputs: set[str]) -> str | None:
+def _complaint(header: EngineHeader, graph: GraphFile, types: Mapping[str, str], outputs: set[str]) -> str | None:
     """Where an engine's inputs and outputs, by name and type, are not the header's and the bundle's; else None."""
     for what, found, in_header, in_bundle in (
         ("input", types.keys() - outputs, header.inputs.keys(), graph.inputs),

@@ -13,7 +13,7 @@ from trbert_deploy.bundle.precision import require_precision
 from trbert_deploy.core.errors import DeviceError, TRBertError
 from trbert_deploy.core.request import Request
 from trbert_deploy.core.selection import Kept
-from trbert_deploy.runtimes.base import Answer
+from trbert_deploy.runtimes.base import Result
 from trbert_deploy.runtimes.pipeline import FusedPipeline, StagePipeline
 from trbert_deploy.runtimes.tensorrt.buckets import Grid
 from trbert_deploy.runtimes.tensorrt.building import graphs_of
@@ -54,15 +54,15 @@ class PlanRuntime:
         self._grid = grid
         self._bundle = bundle
         self._mode = mode
-        self._per_token = frozenset(output.name for output in bundle.manifest.task_facts.outputs if output.per_token)
+        self._per_token = frozenset(output.name for output in bundle.manifest.task.outputs if output.per_token)
         self._free: list[tuple[Lane, Pipeline]] = []
         self._lock = threading.Lock()
         self._closed = False
 
-    def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
-        """See `Runtime.answer`."""
+    def run(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Result:
+        """See `Runtime.run`."""
         with self._lane() as pipeline:
-            return pipeline.answer(request, want_kept=want_kept, replay=replay)
+            return pipeline.run(request, want_kept=want_kept, replay=replay)
 
     def close(self) -> None:
         """See `Runtime.close`; a lane in use is closed when its caller is done."""
@@ -97,9 +97,9 @@ class PlanRuntime:
         manifest = self._bundle.manifest
         graphs = graphs_of(self._bundle, self._mode)
         if self._mode == "fused":
-            reductions = len(manifest.reduction_layers)
+            reductions = len(manifest.reduction.layers)
             return FusedPipeline(lane, graphs[0].inputs, manifest.task_facts, reductions, plan=lane.plan)
-        keep = manifest.selection.keep if self._mode == "staged" else ()
+        keep = manifest.reduction.fractions if self._mode == "staged" else ()
         return StagePipeline(lane, [graph.inputs for graph in graphs], keep, plan=lane.plan)
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from trbert_deploy.core.grouping import plan_groups
+from trbert_deploy.core.grouping import group_rows
 from trbert_deploy.runtimes.tensorrt.buckets import Grid, IntArray, Profile, choose_profile, round_up_counts
 from trbert_deploy.runtimes.tensorrt.engine_cache import EngineError
 from trbert_deploy.runtimes.tensorrt.padding import Array, Axes, Padded, pad
@@ -193,11 +193,11 @@ class Lane:
         size = max(engine.scratch for engine in engines)
         self._scratch = device.allocate(size) if size else 0
 
-    def plan(self, stage: int, counts: IntArray, sequences_a_row: int) -> list[IntArray]:
-        """Split rows into groups, counting what they are rounded up to; a `Plan` of the pipeline."""
-        return plan_groups(
+    def group(self, stage: int, counts: IntArray, sequences: int) -> list[IntArray]:
+        """Split rows into groups, counting what they are rounded up to; a `Group` of the pipeline."""
+        return group_rows(
             round_up_counts(counts, self._grid.tokens(stage)),
-            sequences_a_row=sequences_a_row,
+            sequences=sequences,
             overhead_tokens=OVERHEAD_TOKENS,
             max_rows=self._grid.rows,
         )

@@ -1,1 +1,34 @@
 """PyTorch: the reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trbert_deploy.bundle import Bundle
+from trbert_deploy.core.extras import require
+from trbert_deploy.runtimes.base import Runtime
+from trbert_deploy.runtimes.options import LoadOptions
+from trbert_deploy.runtimes.registry import RuntimePart
+
+
+class Torch(RuntimePart):
+    """See `RuntimePart`."""
+
+    name = "torch"
+    title = "PyTorch"
+    what = "the PyTorch reference"
+    modes = ("staged", "dense")
+    devices = ("cpu", "cuda")
+    packages = {"torch": "torch", "transformers": "torch", "safetensors": "torch", "huggingface_hub": "torch"}  # noqa: RUF012
+
+    def open(self, bundle: Bundle, options: LoadOptions) -> Runtime:
+        """See `RuntimePart.open`."""
+        module: Any = require("trbert_deploy.runtimes.torch.reference", "runtime 'torch'", packages=self.packages)
+        dense = options.mode == "dense"
+        opened: Runtime = module.ReferenceRuntime.of_bundle(
+            bundle, device=options.device, threads=options.threads, dense=dense
+        )
+        return opened
+
+
+RUNTIME = Torch()

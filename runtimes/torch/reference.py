@@ -16,7 +16,7 @@ from trbert_deploy.core.errors import BundleError, DeviceError
 from trbert_deploy.core.request import Request
 from trbert_deploy.core.selection import Kept
 from trbert_deploy.model import TRBertOutput, TRBertPreTrainedModel
-from trbert_deploy.runtimes.base import Answer, Collector, refuse_replay
+from trbert_deploy.runtimes.base import Collector, Result, refuse_replay
 
 
 class ReferenceRuntime:
@@ -54,19 +54,19 @@ class ReferenceRuntime:
             output: TRBertOutput = self.model(**inputs)
         return output
 
-    def answer(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Answer:
-        """See `Runtime.answer`."""
+    def run(self, request: Request, *, want_kept: bool, replay: Kept | None = None) -> Result:
+        """See `Runtime.run`."""
         refuse_replay(replay)
         return self.collect(request, self.forward(request), want_kept=want_kept)
 
-    def collect(self, request: Request, output: TRBertOutput, *, want_kept: bool) -> Answer:
-        """What `forward` gave for a request, as an answer on the host."""
-        collector = Collector(request, len(output.keep_masks), want_kept)
+    def collect(self, request: Request, output: TRBertOutput, *, want_kept: bool) -> Result:
+        """What `forward` gave for a request, as a result on the host."""
+        collector = Collector(request, len(output.keep_masks), want_kept, full_length=self.model.full_length)
         rows = np.arange(len(request))
         collector.add(rows, {name: _host(value) for name, value in output.outputs.items()})
         if want_kept:
             collector.add_kept(rows, [_host(mask) for mask in output.keep_masks])
-        return collector.answer([[len(rows)] for _ in range(self.model.num_stages)])
+        return collector.result([[len(rows)] for _ in range(self.model.num_stages)])
 
     def close(self) -> None:
         """See `Runtime.close`."""

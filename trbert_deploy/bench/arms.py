@@ -109,7 +109,7 @@ def open_arms(
     if mode not in ("staged", "fused"):
         raise TRBertError(f"mode {mode!r} cannot be measured", "--mode staged or --mode fused; dense is an arm anyway")
     threads = _threads(runtime, threads)
-    reduces = bool(bundle.manifest.reduction_layers)
+    reduces = bool(bundle.manifest.reduction.layers)
     notes: list[str] = []
     loaded: dict[str, Engine] = {}
     about: dict[str, str] = {}

@@ -54,7 +54,7 @@ def answer_all(
         on_rows: called after each batch with the number of rows done.
         replay: where given, for each reduction and row what it keeps, whatever the engine would.
     """
-    task, lengths = engine.manifest.task_facts, dataset.lengths
+    task, lengths = engine.manifest.task, dataset.lengths
     order = np.argsort(lengths, kind="stable")
     outputs: list[RowOutputs] = [{} for _ in order]
     kept: Kept = []
@@ -103,7 +103,7 @@ def measure_quality(
                 lambda done, phase=phase: progress(phase, done / len(dataset)),  # type: ignore[misc]
             )
     engine = arms.engines[arms.subject]
-    task, shape = engine.manifest.task_facts, ModelShape.of(engine.manifest)
+    task, shape = engine.manifest.task, ModelShape.of(engine.manifest)
     accuracy, notes = _accuracy(arms, task, dataset, answers)
     agreements: dict[str, Agreement] = {}
     if reference is None:

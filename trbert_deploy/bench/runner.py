@@ -156,7 +156,7 @@ def _check(options: BenchOptions) -> None:
 def _check_gates(options: BenchOptions, arms: Arms, dataset: Dataset) -> None:
     if options.max_accuracy_drop is not None:
         require_baseline(ACCURACY_GATE, arms.accuracy_baseline)
-        task = arms.engines[arms.subject].manifest.task_facts
+        task = arms.engines[arms.subject].manifest.task
         labelled = sum(label is not None for label in dataset.labels)
         require_labels(labelled if task is SEQUENCE_CLASSIFICATION else 0)
     if options.min_speedup is not None:
@@ -168,7 +168,7 @@ def _dataset(bundle: Bundle, options: BenchOptions, notes: list[str]) -> Dataset
     if options.data is not None:
         return read_dataset(bundle, options.data, options.limit)
     manifest = bundle.manifest
-    if manifest.task_facts is SEQUENCE_CLASSIFICATION and manifest.tokenizer is not None:
+    if manifest.task is SEQUENCE_CLASSIFICATION and manifest.tokenizer is not None:
         try:
             dataset = read_dataset(bundle, evaluation_file(), options.limit)
         except InputError as error:
@@ -179,7 +179,7 @@ def _dataset(bundle: Bundle, options: BenchOptions, notes: list[str]) -> Dataset
                 "something for models of sentiment only"
             )
             return dataset
-    size, limit = options.limit or _RANDOM_ROWS, manifest.limits.max_length
+    size, limit = options.limit or _RANDOM_ROWS, manifest.task.max_length
     rng = np.random.default_rng(_SEED)
     lengths = [int(length) for length in rng.integers(max(1, limit // 8), limit + 1, size)]
     notes.append(f"data: {size} rows of random tokens of random lengths (give real ones with --data)")
@@ -257,15 +257,15 @@ def _gates(options: BenchOptions, arms: Arms, workloads: list[WorkloadResult], q
 
 def _summary(bundle: Bundle) -> ModelSummary:
     manifest = bundle.manifest
-    keep = ", ".join(f"{fraction:g}" for fraction in manifest.selection.keep)
+    keep = ", ".join(f"{fraction:g}" for fraction in manifest.reduction.fractions)
     return ModelSummary(
         bundle=str(bundle.folder),
         source=manifest.model.source,
         task=manifest.task,
-        selection=f"{manifest.selection.mode} {keep}".strip(),
+        selection=f"{manifest.reduction.mode} {keep}".strip(),
         precision=manifest.precision,
         parameters=manifest.model.parameters,
-        reduction_layers=manifest.reduction_layers,
+        reduction_layers=manifest.reduction.layers,
     )
 
 

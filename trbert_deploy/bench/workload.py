@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from trbert_deploy.bundle import Bundle
 from trbert_deploy.core.errors import InputError
-from trbert_deploy.export.samples import random_batch
+from trbert_deploy.core.samples import random_batch
 
 IntArray = npt.NDArray[np.int64]
 
@@ -107,7 +107,7 @@ def read_dataset(bundle: Bundle, path: Path, limit: int | None = None) -> Datase
     if not lines:
         raise InputError(f"{path} has no lines", 'write one JSON object a line, e.g. {"text": "...", "label": 1}')
     rows = BundleTokenizer(bundle).encode(lines)
-    task, names = bundle.manifest.task_facts, bundle.manifest.model.labels
+    task, names = bundle.manifest.task, bundle.manifest.model.labels
     labels = [_label(line.get("label"), names, line.source) for line in lines] if names else []
     return Dataset(path.name, collate(rows, task), labels)
 
@@ -131,12 +131,12 @@ def random_dataset(bundle: Bundle, lengths: Sequence[int], seed: int) -> Dataset
         InputError: the model does not take rows that long.
     """
     manifest = bundle.manifest
-    if max(lengths) > manifest.limits.max_length:
+    if max(lengths) > manifest.task.max_length:
         raise InputError(
-            f"rows of {max(lengths)} tokens were asked for, the model takes {manifest.limits.max_length}",
-            f"--length {manifest.limits.max_length}",
+            f"rows of {max(lengths)} tokens were asked for, the model takes {manifest.task.max_length}",
+            f"--length {manifest.task.max_length}",
         )
-    inputs = random_batch(manifest.task_facts, manifest.limit_facts, lengths, np.random.default_rng(seed))
+    inputs = random_batch(manifest.task, manifest.limit_facts, lengths, np.random.default_rng(seed))
     ends = inputs["attention_mask"].sum(-1) - 1
     for position, token in ((ends, "[SEP]"), (np.zeros_like(ends), "[CLS]")):
         if (token_id := _token_id(bundle, token)) is not None:

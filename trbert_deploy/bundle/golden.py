@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field, ValidationError
 
 from trbert_deploy.core.errors import BundleError, first_line
-from trbert_deploy.tasks import Task
-
-if TYPE_CHECKING:
-    from trbert_deploy.api import EngineOutput
+from trbert_deploy.core.output import EngineOutput
+from trbert_deploy.core.specs import TaskSpec
 
 
 class GoldenBatch(BaseModel):
@@ -76,7 +74,7 @@ class Comparison:
     reached: int
 
 
-def compare(task: Task, batch: GoldenBatch, answer: EngineOutput, golden: Golden) -> Comparison:
+def compare(task: TaskSpec, batch: GoldenBatch, answer: EngineOutput, golden: Golden) -> Comparison:
     """Say how an answer differs from the reference's.
 
     Where the precision allows flips, they are counted and not complained about, and the outputs of rows with flips are

@@ -134,7 +134,8 @@ def _major_version(raw: object, folder: Path) -> int:
     if not _OLDEST_MAJOR <= major <= ours:
         mend = "upgrade trbert-deploy" if major > ours else _EXPORT_AGAIN
         raise BundleError(
-            f"the bundle {folder} is of schema version {version}, this release reads {_OLDEST_MAJOR}.x to {ours}.x", mend
+            f"the bundle {folder} is of schema version {version}, this release reads {_OLDEST_MAJOR}.x to {ours}.x",
+            mend,
         )
     return major
 

@@ -31,7 +31,10 @@ def from_schema_1(raw: Mapping[str, Any]) -> dict[str, Any]:
         if task is None:
             raise ValueError(f"task: unknown task {raw['task']!r}")
         selection, limits, model = raw["selection"], raw["limits"], raw["model"]
-        graphs = {"stages": [_graph(graph, task, raw) for graph in raw["stages"]], "fused": _graph(raw["fused"], task, raw)}
+        graphs = {
+            "stages": [_graph(graph, task, raw) for graph in raw["stages"]],
+            "fused": _graph(raw["fused"], task, raw),
+        }
         dense = raw.get("dense")
         kept = {name: value for name, value in raw.items() if name not in _REPLACED}
         return {
@@ -102,7 +105,11 @@ def _tensor(name: str, task: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[
     plain = name.removeprefix("next_")
     if plain == "hidden_states":
         states = "float16" if raw["precision"] == "fp16" else "float32"
-        return {"name": name, "axes": ["batch_before", *task["row_axes"][1:], raw["model"]["hidden_size"]], "dtype": states}
+        return {
+            "name": name,
+            "axes": ["batch_before", *task["row_axes"][1:], raw["model"]["hidden_size"]],
+            "dtype": states,
+        }
     if plain.startswith("keep_mask"):  # of the fused graph: keep_mask_1, ...
         plain = "keep_mask"
     return {"name": name, "axes": _table()["tensors"][plain], "dtype": "int64"}

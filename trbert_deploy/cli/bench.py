@@ -131,7 +131,7 @@ def bench(
     if not report.passed:
         raise typer.Exit(1)
     where = shlex.quote(str(opened.folder))
-    if opened.manifest.tokenizer is not None and takes_one_text(opened.manifest.task_facts):
+    if opened.manifest.tokenizer is not None and takes_one_text(opened.manifest.task):
         next_command(f"trbert-deploy predict {where} 'A text of some length, such as this one.'")
     else:
         next_command(f"trbert-deploy predict {where} --data FILE.jsonl")

@@ -50,11 +50,11 @@ def _graphs_of(manifest: Manifest) -> list[Graph]:
 
 def _facts(manifest: Manifest, sensitivity: dict[str, Any] | None) -> dict[str, str]:
     model, limits = manifest.model, manifest.limits
-    layers = ", ".join(str(layer) for layer in manifest.reduction_layers)
+    layers = ", ".join(str(layer) for layer in manifest.reduction.layers)
     if not layers:
         selection = "none: a dense model"
-    elif manifest.selection.mode == "budget":
-        fractions = ", ".join(f"{fraction:g}" for fraction in manifest.selection.keep)
+    elif manifest.reduction.mode == "budget":
+        fractions = ", ".join(f"{fraction:g}" for fraction in manifest.reduction.fractions)
         selection = f"budget: keeps {fractions} of the original length, rounded up, before layers {layers}"
     else:
         selection = f"policy: keeps what the selectors say before layers {layers}"
@@ -101,7 +101,7 @@ def _graphs(manifest: Manifest, precisions: dict[str, GraphPrecision]) -> Table:
     headers = ("graph", "layers", "size (MiB)", "weights (M)", "inputs", "outputs")
     rows = []
     last = manifest.model.num_layers
-    bounds = [0, *manifest.reduction_layers, last]
+    bounds = [0, *manifest.reduction.layers, last]
     layers = [layer_range(start, end) for start, end in pairwise(bounds)] + ["all, fused", "all, dense"]
     for graph, what in zip(_graphs_of(manifest), layers, strict=False):
         size = manifest.files[graph.file].bytes / 2**20

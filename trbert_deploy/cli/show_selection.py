@@ -85,7 +85,7 @@ def _rendered(engine: Engine, number: int, answered: Answered, dropped: str | No
     whole = Text()
     name = f"id {_json(answer['id'])}" if "id" in answer else f"item {number}"
     whole.append(f"{name}: {_answer(answer)}", "bold cyan")
-    reductions = view(row, engine.tokenizer.pieces(row.texts), kept, engine.manifest.reduction_layers)
+    reductions = view(row, engine.tokenizer.pieces(row.texts), kept, engine.manifest.reduction.layers)
     if not reductions:
         whole.append(f"\n\nno reduction: all {row.length} tokens go through every layer", "cyan")
     for reduction in reductions:

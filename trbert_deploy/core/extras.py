@@ -3,44 +3,46 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from types import ModuleType
 
 from trbert_deploy.core.errors import MissingExtraError
 
-_EXTRA_OF_MODULE = {
+#: Of optional packages, the extra that brings each; a runtime says its own.
+PACKAGES = {
     "accelerate": "train",
-    "cuda": "trt-rtx",
     "datasets": "train",
     "huggingface_hub": "torch",
     "matplotlib": "train",
     "onnx": "export",
     "onnxruntime": "cpu",
-    "onnxruntime_ep_nv_tensorrt_rtx": "ort-rtx",
     "onnxruntime_extensions": "export",
     "onnxscript": "export",
     "safetensors": "torch",
-    "tensorrt": "trt",
-    "tensorrt_rtx_bindings": "trt-rtx",
     "torch": "torch",
     "transformers": "torch",
 }
 
 
-def missing_extra(error: ImportError, purpose: str, extra: str | None = None) -> MissingExtraError | None:
+def missing_extra(
+    error: ImportError, purpose: str, extra: str | None = None, packages: Mapping[str, str] | None = None
+) -> MissingExtraError | None:
     """Turn the failed import of an optional package into an error that names its extra.
 
     Args:
         error: what `import` raised.
         purpose: what the package was needed for, e.g. ``"export"``.
         extra: the extra that brings all that the purpose needs, where it is not the package's own.
+        packages: further optional packages, as `PACKAGES`.
 
     Returns:
         The error to raise, or None where `error` is not about an optional package.
     """
     package = (error.name or "").partition(".")[0]
-    if package not in _EXTRA_OF_MODULE:
+    known = {**PACKAGES, **(packages or {})}
+    if package not in known:
         return None
-    extra = extra or _EXTRA_OF_MODULE[package]
+    extra = extra or known[package]
     alternative = " (or [gpu] for CUDA)" if extra == "cpu" else ""
     return MissingExtraError(
         f"{purpose} needs the package {package!r}, which is not installed",
@@ -48,13 +50,16 @@ def missing_extra(error: ImportError, purpose: str, extra: str | None = None) ->
     )
 
 
-def require(module: str, purpose: str, extra: str | None = None) -> ModuleType:
+def require(
+    module: str, purpose: str, extra: str | None = None, packages: Mapping[str, str] | None = None
+) -> ModuleType:
     """Import `module`, or raise the error that names the extra it comes with.
 
     Args:
         module: a module of ours that needs an optional package, or the package itself.
         purpose: what it is needed for, for the message.
         extra: see `missing_extra`.
+        packages: see `missing_extra`.
 
     Raises:
         MissingExtraError: the package is not installed.
@@ -62,7 +67,7 @@ def require(module: str, purpose: str, extra: str | None = None) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        missing = missing_extra(error, purpose, extra)
+        missing = missing_extra(error, purpose, extra, packages)
         if missing is None:
             raise
         raise missing from error

@@ -12,10 +12,10 @@ GROUP_OVERHEAD_TOKENS = 64
 MAX_GROUP_TOKENS = 16384
 
 
-def plan_groups(
+def group_rows(
     counts: npt.NDArray[np.int64],
     *,
-    sequences_a_row: int = 1,
+    sequences: int = 1,
     overhead_tokens: int | None = None,
     max_rows: int | None = None,
 ) -> list[npt.NDArray[np.int64]]:
@@ -26,7 +26,7 @@ def plan_groups(
 
     Args:
         counts: int64 [B], tokens of each row.
-        sequences_a_row: sequences that each row stands for (options in multiple choice).
+        sequences: that each row stands for (options in multiple choice).
         overhead_tokens: what one more group costs; by default `GROUP_OVERHEAD_TOKENS`.
         max_rows: no group has more rows.
 
@@ -44,7 +44,7 @@ def plan_groups(
     for end in range(1, size + 1):
         # rows start..end-1 form the last group, padded to longest[start]
         starts = np.arange(end)
-        tokens = (end - starts) * longest[:end] * sequences_a_row
+        tokens = (end - starts) * longest[:end] * sequences
         cost = best[:end] + tokens + overhead
         cost[(tokens > MAX_GROUP_TOKENS) & (starts < end - 1)] = np.inf
         if max_rows is not None:

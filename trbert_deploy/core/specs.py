@@ -203,3 +203,8 @@ class ReductionSpec:
     mode: Literal["policy", "budget"] = "policy"
     fractions: tuple[float, ...] = ()
     full_length: bool = False
+
+    @property
+    def dense(self) -> ReductionSpec:
+        """The same without reductions: of the dense graph."""
+        return ReductionSpec(self.kind, full_length=self.full_length)

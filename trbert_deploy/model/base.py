@@ -32,7 +32,7 @@ class StagedModel(PreTrainedModel):  # type: ignore[misc]  # transformers is unt
         super().__init__(config)
         if self.task.sequences_axis is not None and self.reduction.fate == "attended":
             raise CheckpointError(
-                f"task {self.task.name} has several sequences a row, which reduction {self.reduction.name} does not take",
+                f"task {self.task.name} has several sequences a row, reduction {self.reduction.name} takes one",
                 "take a reduction whose tokens are dropped",
             )
         self.backbone = self.parts.build(config.backbone)

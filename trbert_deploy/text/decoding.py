@@ -1,4 +1,4 @@
-"""From output arrays to answers: one function a task."""
+"""From output arrays to predictions: one function a kind of decoding, told by parameters what to read."""
 
 from __future__ import annotations
 
@@ -8,139 +8,76 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trbert_deploy.tasks import Task
-from trbert_deploy.text.tokenization import Row
+from trbert_deploy.core.errors import InputError
+from trbert_deploy.core.specs import TaskSpec
+from trbert_deploy.text.rows import Row
+from trbert_deploy.text.spans import FloatArray, best_span, softmax, softmax_where
 
-FloatArray = npt.NDArray[np.floating[Any]]
-Answer = dict[str, Any]
+Prediction = dict[str, Any]
+Outputs = Mapping[str, FloatArray]
 
-#: Tokens of the longest answer span: upstream's ``max_answer_length`` (run_squad.py, run_hotpot.py).
-MAX_ANSWER_TOKENS = 30
-
-#: What upstream's ``switch`` means (run_hotpot.py, `write_predictions`).
-HOTPOT_TYPES = ("span", "yes", "no")
+#: Is given the parameters, the labels, the row and its outputs.
+Decoder = Callable[[Mapping[str, Any], Sequence[str], Row, Outputs], Prediction]
 
 
-def decode(task: Task, labels: Sequence[str], row: Row, outputs: Mapping[str, FloatArray]) -> Answer:
-    """One row's answer, ready for JSON.
+def decode(task: TaskSpec, labels: Sequence[str], row: Row, outputs: Outputs) -> Prediction:
+    """One row's prediction, ready for JSON.
 
     Args:
         task: of the model.
         labels: names of its classes, by index; may be empty.
         row: what was asked.
         outputs: the task's outputs for this row, without the batch's axis; over tokens as wide as the batch.
+
+    Raises:
+        InputError: this release has no decoder of that kind.
     """
+    decoder = DECODERS.get(task.decoding.kind)
+    if decoder is None:
+        raise InputError(
+            f"this release does not decode outputs of the kind {task.decoding.kind!r}",
+            f"upgrade trbert-deploy, or take the arrays from Engine.run; it decodes {', '.join(DECODERS)}",
+        )
     cut = {name: array[: row.length] if task.output(name).per_token else array for name, array in outputs.items()}
-    return _DECODERS[task.name](labels, row, cut)
+    return decoder(task.decoding.parameters, labels, row, cut)
 
 
-def _sequence_classification(labels: Sequence[str], row: Row, outputs: Mapping[str, FloatArray]) -> Answer:
-    """``label``, its probability ``score``, all ``scores``; a single logit is itself the ``score``."""
-    logits = outputs["logits"]
-    if len(logits) == 1:  # a regressor or reranker: nothing to choose from
+def _classes(parameters: Mapping[str, Any], labels: Sequence[str], row: Row, outputs: Outputs) -> Prediction:
+    """Classes of a row, from the logits `output` [C].
+
+    By `activation`: ``"softmax"``: ``label``, its probability ``score``, all ``scores``. ``"sigmoid"``: the ``labels``
+    whose score is at least `threshold`, all ``scores``. ``"identity"``: the logits themselves, of a single one as
+    ``score``.
+    """
+    logits, activation = outputs[parameters["output"]], parameters["activation"]
+    if activation == "identity" and len(logits) == 1:  # a regressor or reranker: nothing to choose from
         return {"score": float(logits[0])}
-    scores = _softmax(logits)
+    if activation == "softmax":
+        scores = softmax(logits)
+    elif activation == "sigmoid":
+        scores = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+    else:
+        scores = logits.astype(np.float64)
     names = [_label(labels, index) for index in range(len(scores))]
+    named = dict(zip(names, scores.tolist(), strict=True))
+    if activation == "sigmoid":
+        return {"labels": [name for name, score in named.items() if score >= parameters["threshold"]], "scores": named}
+    if activation == "identity":
+        return {"scores": named}
     best = int(np.argmax(scores))
-    return {
-        "label": names[best],
-        "score": float(scores[best]),
-        "scores": dict(zip(names, scores.tolist(), strict=True)),
-    }
+    return {"label": names[best], "score": float(scores[best]), "scores": named}
 
 
-def _multiple_choice(labels: Sequence[str], row: Row, outputs: Mapping[str, FloatArray]) -> Answer:
-    """``choice`` by index, its ``text`` where it was given as text, the probabilities ``scores``."""
-    scores = _softmax(outputs["logits"])
+def _choices(parameters: Mapping[str, Any], labels: Sequence[str], row: Row, outputs: Outputs) -> Prediction:
+    """``choice`` by index, its ``text`` where it was given as text, the probabilities ``scores``; of `output` [O]."""
+    scores = softmax(outputs[parameters["output"]])
     best = int(np.argmax(scores))
     text = {"text": row.choices[best]} if row.choices else {}
     return {"choice": best, **text, "scores": scores.tolist()}
 
 
-def _question_answering(labels: Sequence[str], row: Row, outputs: Mapping[str, FloatArray]) -> Answer:
-    """See `_span`."""
-    return _span(row, outputs["start_logits"], outputs["end_logits"])
-
-
-def _hotpot(labels: Sequence[str], row: Row, outputs: Mapping[str, FloatArray]) -> Answer:
-    """``type``, the ``answer`` (a span as in question answering, or yes or no), ``supporting_sentences``."""
-    kind = HOTPOT_TYPES[int(np.argmax(outputs["switch_logits"]))]
-    if kind == "span":
-        answer = _span(row, outputs["start_logits"], outputs["end_logits"])
-    else:
-        answer = {"answer": kind}
-    spans, logits = row.arrays["sentence_spans"], outputs["sent_logits"]
-    supporting = [index for index, span in enumerate(spans) if span[0] >= 0 and logits[index, 1] > logits[index, 0]]
-    return {"type": kind, **answer, "supporting_sentences": supporting}
-
-
-def _wikihop(labels: Sequence[str], row: Row, outputs: Mapping[str, FloatArray]) -> Answer:
-    """``candidate`` by index, or null where none is present; ``scores``, 0 for an absent one."""
-    positions = row.arrays["candidate_positions"]
-    present = positions >= 0
-    scores = np.zeros(len(positions))
-    if not present.any():
-        return {"candidate": None, "scores": scores.tolist()}
-    scores[present] = _softmax(outputs["candidate_logits"][: len(positions)][present])
-    return {"candidate": int(np.argmax(scores)), "scores": scores.tolist()}
-
-
-def _token_classification(labels: Sequence[str], row: Row, outputs: Mapping[str, FloatArray]) -> Answer:
-    """``tokens`` without special ones; where the text is not known, every token by its ``position``."""
-    scores = _softmax(outputs["logits"])
-    tokens: list[Answer] = []
-    for position, index in enumerate(np.argmax(scores, axis=-1)):
-        if row.offsets is None or row.text is None:
-            where: Answer = {"position": position}
-        elif (offset := row.offsets[position]) is None:
-            continue
-        else:
-            where = {"text": row.text[slice(*offset)], "start": offset[0], "end": offset[1]}
-        label = _label(labels, int(index))
-        tokens.append({**where, "label": label, "score": float(scores[position, index])})
-    return {"tokens": tokens}
-
-
-_DECODERS: dict[str, Callable[[Sequence[str], Row, Mapping[str, FloatArray]], Answer]] = {
-    "sequence-classification": _sequence_classification,
-    "multiple-choice": _multiple_choice,
-    "question-answering": _question_answering,
-    "hotpot": _hotpot,
-    "wikihop": _wikihop,
-    "token-classification": _token_classification,
-}
-
-
-def best_span(start_logits: FloatArray, end_logits: FloatArray, answerable: npt.NDArray[np.bool_]) -> tuple[int, int]:
-    """The span with the highest sum of start and end logit.
-
-    Args:
-        start_logits: [N].
-        end_logits: [N].
-        answerable: bool [N], tokens that may be part of an answer, at least one; a span holds no other.
-
-    Returns:
-        Its first and last token, at most `MAX_ANSWER_TOKENS` of them. Of equal spans the one that starts,
-        then the one that ends first.
-    """
-    size = len(start_logits)
-    position = np.arange(size)
-    span_length = position[None, :] - position[:, None] + 1
-    piece = np.cumsum(~answerable)  # the same for two answerable tokens with none between that is not
-    allowed = (
-        (span_length >= 1)
-        & (span_length <= MAX_ANSWER_TOKENS)
-        & answerable[:, None]
-        & answerable[None, :]
-        & (piece[:, None] == piece[None, :])
-    )
-    scores = np.where(allowed, start_logits[:, None].astype(np.float64) + end_logits[None, :], -np.inf)
-    start, end = divmod(int(np.argmax(scores)), size)
-    return start, end
-
-
-def _span(row: Row, start_logits: FloatArray, end_logits: FloatArray) -> Answer:
-    """The best span.
+def _span(parameters: Mapping[str, Any], labels: Sequence[str], row: Row, outputs: Outputs) -> Prediction:
+    """The best span, by the logits `start` and `end` [N], of at most `max_tokens` tokens.
 
     Returns:
         Where the text is known, the ``answer`` with ``start`` and ``end``, its characters in the context;
@@ -150,16 +87,17 @@ def _span(row: Row, start_logits: FloatArray, end_logits: FloatArray) -> Answer:
     answerable = _answerable(row)
     if not answerable.any():
         return {"answer": "", "start": 0, "end": 0, "start_token": None, "end_token": None, "score": 0.0}
-    start, end = best_span(start_logits, end_logits, answerable)
-    of_start, of_end = _softmax_where(start_logits, answerable), _softmax_where(end_logits, answerable)
-    answer: Answer = {}
+    start_logits, end_logits = outputs[parameters["start"]], outputs[parameters["end"]]
+    start, end = best_span(start_logits, end_logits, answerable, parameters["max_tokens"])
+    of_start, of_end = softmax_where(start_logits, answerable), softmax_where(end_logits, answerable)
+    found: Prediction = {}
     if row.offsets is not None and row.text is not None:
         first, last = row.offsets[start], row.offsets[end]
         assert first is not None
         assert last is not None
-        answer = {"answer": row.text[first[0] : last[1]], "start": first[0], "end": last[1]}
+        found = {"answer": row.text[first[0] : last[1]], "start": first[0], "end": last[1]}
     score = float(of_start[start] * of_end[end])
-    return {**answer, "start_token": start, "end_token": end, "score": score}
+    return {**found, "start_token": start, "end_token": end, "score": score}
 
 
 def _answerable(row: Row) -> npt.NDArray[np.bool_]:
@@ -176,17 +114,60 @@ def _answerable(row: Row) -> npt.NDArray[np.bool_]:
     return answerable
 
 
+def _span_with_evidence(parameters: Mapping[str, Any], labels: Sequence[str], row: Row, outputs: Outputs) -> Prediction:
+    """``type``, the ``answer``, ``supporting_sentences``.
+
+    The type is the best of `types` by the logits `type`; its first stands for a span as in `_span`, the others are the
+    answer themselves. A sentence of the input `evidence_spans` supports it where the second of its logits `evidence`
+    [S, 2] is the larger one.
+    """
+    kind = parameters["types"][int(np.argmax(outputs[parameters["type"]]))]
+    is_span = kind == parameters["types"][0]
+    found = _span(parameters, labels, row, outputs) if is_span else {"answer": kind}
+    spans, logits = row.arrays[parameters["evidence_spans"]], outputs[parameters["evidence"]]
+    supporting = [index for index, span in enumerate(spans) if span[0] >= 0 and logits[index, 1] > logits[index, 0]]
+    return {"type": kind, **found, "supporting_sentences": supporting}
+
+
+def _candidates(parameters: Mapping[str, Any], labels: Sequence[str], row: Row, outputs: Outputs) -> Prediction:
+    """``candidate`` by index, or null where none is present; ``scores``, 0 for an absent one.
+
+    By the logits `output` [C] of the candidates that the input `positions` says are there.
+    """
+    positions = row.arrays[parameters["positions"]]
+    present = positions >= 0
+    scores = np.zeros(len(positions))
+    if not present.any():
+        return {"candidate": None, "scores": scores.tolist()}
+    scores[present] = softmax(outputs[parameters["output"]][: len(positions)][present])
+    return {"candidate": int(np.argmax(scores)), "scores": scores.tolist()}
+
+
+def _tokens(parameters: Mapping[str, Any], labels: Sequence[str], row: Row, outputs: Outputs) -> Prediction:
+    """``tokens`` without special ones, by `output` [N, C]; where no text is known, each by its ``position``."""
+    scores = softmax(outputs[parameters["output"]])
+    tokens: list[Prediction] = []
+    for position, index in enumerate(np.argmax(scores, axis=-1)):
+        if row.offsets is None or row.text is None:
+            where: Prediction = {"position": position}
+        elif (offset := row.offsets[position]) is None:
+            continue
+        else:
+            where = {"text": row.text[slice(*offset)], "start": offset[0], "end": offset[1]}
+        label = _label(labels, int(index))
+        tokens.append({**where, "label": label, "score": float(scores[position, index])})
+    return {"tokens": tokens}
+
+
+DECODERS: dict[str, Decoder] = {
+    "classes": _classes,
+    "choices": _choices,
+    "span": _span,
+    "span_with_evidence": _span_with_evidence,
+    "candidates": _candidates,
+    "tokens": _tokens,
+}
+
+
 def _label(labels: Sequence[str], index: int) -> str:
     return labels[index] if index < len(labels) else str(index)
-
-
-def _softmax(logits: FloatArray) -> npt.NDArray[np.float64]:
-    """Probabilities over the last axis."""
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
-
-
-def _softmax_where(logits: FloatArray, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    scores = np.zeros(len(logits))
-    scores[wanted] = _softmax(logits[wanted])
-    return scores

@@ -1,6 +1,6 @@
 """What an item to predict may be.
 
-For each task:
+Which keys make an item of text, and what a plain text or a pair stands for, is said by the task's `TextSpec`:
 
 ======================= ====================================================================
 task                    text
@@ -29,36 +29,15 @@ from typing import Any
 import numpy as np
 
 from trbert_deploy.core.errors import InputError
-from trbert_deploy.core.request import IntArray, Limits, check_request
-from trbert_deploy.tasks import Task
+from trbert_deploy.core.request import IntArray, check_request
+from trbert_deploy.core.specs import InputSpec, TaskSpec
 
 Offsets = list[tuple[int, int] | None]
 
-#: For each task the sets of keys that make an item of text, the larger first.
-_TEXT_KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "sequence-classification": (("text", "text_pair"), ("text",)),
-    "token-classification": (("text",),),
-    "question-answering": (("question", "context"),),
-    "multiple-choice": (("context", "question", "choices"),),
-}
-#: Which keys the parts of a plain text or of a tuple stand for.
-_PLAIN_KEYS = {
-    "sequence-classification": ("text", "text_pair"),
-    "token-classification": ("text",),
-    "question-answering": ("question", "context"),
-}
-_TOKEN_KEYS = ("input_ids", "attention_mask", "token_type_ids")
-_OWN_KEYS = {
-    "question_ends": "question_end",
-    "sentence_spans": "sentence_spans",
-    "candidate_positions": "candidate_positions",
-}
-_ABSENT = {"sentence_spans": [[-1, -1]], "candidate_positions": [-1]}
 
-
-def takes_one_text(task: Task) -> bool:
+def takes_one_text(task: TaskSpec) -> bool:
     """Whether a text by itself is an item of the task."""
-    return "text" in _PLAIN_KEYS.get(task.name, ())
+    return task.text is not None and (task.text.positional[:1],) == task.text.forms[-1:] and bool(task.text.positional)
 
 
 @dataclass(frozen=True)
@@ -67,7 +46,7 @@ class Item:
 
     Attributes:
         name: in messages: where it stands in a file, or its number.
-        texts: in the order of the task's keys, choices last; empty for an item of token ids.
+        parts: of an item of text: its texts by key, in the order of the form; a part that is a list has several.
         arrays: of an item of token ids, int64 by name, checked against the model and without padding.
         context: of an item of token ids, what `offsets` count in.
         offsets: of an item of token ids, one entry a token.
@@ -75,19 +54,23 @@ class Item:
     """
 
     name: str
-    texts: tuple[str, ...] = ()
+    parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     arrays: dict[str, IntArray] = field(default_factory=dict)
     context: str | None = None
     offsets: Offsets | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All texts, in order; empty for an item of token ids."""
+        return tuple(text for part in self.parts.values() for text in part)
 
-def read_item(task: Task, limits: Limits, item: object, number: int) -> Item:
+
+def read_item(task: TaskSpec, item: object, number: int) -> Item:
     """Understand one item.
 
     Args:
         task: of the model.
-        limits: of the model, for items of token ids.
         item: see the top of this module.
         number: its number, for messages about an item that does not know its line.
 
@@ -95,29 +78,30 @@ def read_item(task: Task, limits: Limits, item: object, number: int) -> Item:
         InputError: it is none of what the task accepts; the message names the item and what is accepted.
     """
     name = getattr(item, "source", f"item {number}")
-    plain_keys = _PLAIN_KEYS.get(task.name, ())
-    if isinstance(item, str) and "text" in plain_keys:
-        item = {"text": item}
-    elif isinstance(item, tuple | list) and len(item) == 2 == len(plain_keys):
-        item = dict(zip(plain_keys, item, strict=True))
+    text = task.text
+    positional = text.positional if text is not None else ()
+    if isinstance(item, str) and takes_one_text(task):
+        item = {positional[0]: item}
+    elif isinstance(item, tuple | list) and len(item) == 2 == len(positional):
+        item = dict(zip(positional, item, strict=True))
     if not isinstance(item, Mapping):
         raise _not_understood(task, name, f"is a {type(item).__name__}")
     given = {key: value for key, value in item.items() if value is not None}
     if "input_ids" in given:
-        return _read_token_ids(task, limits, given, name)
-    for keys in _TEXT_KEYS.get(task.name, ()):
+        return _read_token_ids(task, given, name)
+    for keys in text.forms if text is not None else ():
         # A pair to a task that takes none is a mistake, not an extra.
         if all(key in given for key in keys) and ("text_pair" not in given or "text_pair" in keys):
-            texts = tuple(text for key in keys for text in _texts(given[key], key, name))
-            return Item(name, texts, extras={key: given[key] for key in given if key not in keys})
+            parts = {key: _texts(given[key], key, name, key == (text and text.each)) for key in keys}
+            return Item(name, parts, extras={key: given[key] for key in given if key not in keys})
     raise _not_understood(task, name, f"has the keys {', '.join(map(str, given)) or '(none)'}")
 
 
-def _texts(value: object, key: str, name: str) -> list[str]:
-    if key == "choices":
+def _texts(value: object, key: str, name: str, several: bool) -> tuple[str, ...]:
+    if several:
         if not isinstance(value, list | tuple) or not value:
-            raise InputError(f"{name}: choices must be a list of texts, with at least one")
-        return [text for choice in value for text in _texts(choice, "a choice", name)]
+            raise InputError(f"{name}: {key} must be a list of texts, with at least one")
+        return tuple(text for one in value for text in _texts(one, f"a {key.removesuffix('s')}", name, False))
     if not isinstance(value, str):
         raise InputError(f"{name}: {key} must be text, not {type(value).__name__}")
     try:
@@ -126,19 +110,21 @@ def _texts(value: object, key: str, name: str) -> list[str]:
         raise InputError(
             f"{name}: {key} holds half of a surrogate pair at character {error.start}", "repair the text"
         ) from error
-    return [value]
+    return (value,)
 
 
-def _read_token_ids(task: Task, limits: Limits, given: Mapping[str, Any], name: str) -> Item:
-    inputs = {key: given[key] for key in _TOKEN_KEYS if key in given}
-    extras = {key: value for key, value in given.items() if key not in _TOKEN_KEYS}
-    for key in task.inputs:
-        for spelling in (key, _OWN_KEYS[key]):
+def _read_token_ids(task: TaskSpec, given: Mapping[str, Any], name: str) -> Item:
+    extras = dict(given)
+    inputs = {}
+    for key in ("input_ids", "attention_mask", "token_type_ids"):
+        if key in extras:
+            inputs[key] = extras.pop(key)
+    for spec in task.own_inputs:
+        for spelling in (spec.name, spec.key):
             if spelling in extras:
-                value = extras.pop(spelling)
-                inputs[key] = _ABSENT[key] if key in _ABSENT and _is_empty(value) else value
+                inputs[spec.name] = _own(spec, extras.pop(spelling))
     try:
-        request = check_request(task, limits, {key: [value] for key, value in inputs.items()})
+        request = check_request(task, {key: [value] for key, value in inputs.items()})
     except InputError as error:
         raise InputError(f"{name}: {error.message}", error.hint or _accepted(task)) from error
     context, offsets = extras.pop("context", None), extras.pop("offsets", None)
@@ -146,11 +132,14 @@ def _read_token_ids(task: Task, limits: Limits, given: Mapping[str, Any], name: 
     length = int(request.lengths[0])
     if offsets is None or not isinstance(context, str):
         return Item(name, arrays=arrays, extras=extras)
-    return Item(name, (), arrays, context, _offsets(offsets, length, len(context), name), extras)
+    return Item(name, {}, arrays, context, _offsets(offsets, length, len(context), name), extras)
 
 
-def _is_empty(value: object) -> bool:
-    return isinstance(value, list | tuple) and not value
+def _own(spec: InputSpec, value: object) -> object:
+    """An input of the task's own; an empty list of sentences or candidates stands for one that is absent."""
+    if isinstance(value, list | tuple) and not value and spec.padding < 0:
+        return np.full([1 if isinstance(axis, str) else axis for axis in spec.axes[1:]], spec.padding)
+    return value
 
 
 def _offsets(value: object, length: int, characters: int, name: str) -> Offsets:
@@ -171,12 +160,12 @@ def _offsets(value: object, length: int, characters: int, name: str) -> Offsets:
     return offsets
 
 
-def _not_understood(task: Task, name: str, what: str) -> InputError:
+def _not_understood(task: TaskSpec, name: str, what: str) -> InputError:
     return InputError(f"{name} {what}, which task {task.name} does not take", _accepted(task))
 
 
-def _accepted(task: Task) -> str:
-    own = [_OWN_KEYS[key] for key in task.inputs]
-    forms = ["{" + ", ".join(keys) + "}" for keys in _TEXT_KEYS.get(task.name, ())]
+def _accepted(task: TaskSpec) -> str:
+    forms = ["{" + ", ".join(keys) + "}" for keys in (task.text.forms if task.text is not None else ())]
+    own = [spec.key for spec in task.own_inputs]
     forms.append("{" + ", ".join(["input_ids", *own]) + "} (token ids)")
     return f"it takes {' or '.join(forms)}"

@@ -4,36 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+from trbert_deploy.bundle import Manifest
 from trbert_deploy.core.errors import InputError
+from trbert_deploy.core.output import EngineOutput
 from trbert_deploy.core.request import IntArray
-from trbert_deploy.text.decoding import decode
-from trbert_deploy.text.tokenization import Row, collate
-
-if TYPE_CHECKING:
-    from trbert_deploy.api import Engine
+from trbert_deploy.text.decoding import Prediction, decode
+from trbert_deploy.text.rows import Row, collate
+from trbert_deploy.text.tokenizer import BundleTokenizer
 
 #: Batches that are read, sorted by length and answered at a time.
 WINDOW_BATCHES = 64
 
 
-class Answered(NamedTuple):
-    """An item's answer, and how it came about.
+class Predictor(Protocol):
+    """What answers: `trbert_deploy.Engine`."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of its bundle."""
+        ...
+
+    @property
+    def tokenizer(self) -> BundleTokenizer:
+        """Of its bundle."""
+        ...
+
+    def run(self, *, return_selection: bool = False, **inputs: Any) -> EngineOutput:
+        """Answer a batch."""
+        ...
+
+
+class Predicted(NamedTuple):
+    """An item's prediction, and how it came about.
 
     Attributes:
         row: what was asked.
-        answer: see `predict`.
+        prediction: see `predict`.
         kept: for each reduction the kept positions of the row, int64 [K], ascending.
     """
 
     row: Row
-    answer: dict[str, Any]
+    prediction: Prediction
     kept: list[IntArray]
 
 
 def predict(
-    engine: Engine,
+    engine: Predictor,
     items: Iterable[object],
     *,
     batch_size: int = 32,
@@ -55,17 +73,17 @@ def predict(
     Raises:
         InputError: an item cannot be read, understood or fitted. All items before it have been answered.
     """
-    for answered in predict_rows(engine, items, batch_size=batch_size, on_progress=on_progress):
-        yield answered.answer
+    for predicted in predict_rows(engine, items, batch_size=batch_size, on_progress=on_progress):
+        yield predicted.prediction
 
 
 def predict_rows(
-    engine: Engine,
+    engine: Predictor,
     items: Iterable[object],
     *,
     batch_size: int = 32,
     on_progress: Callable[[int], None] | None = None,
-) -> Iterator[Answered]:
+) -> Iterator[Predicted]:
     """As `predict`, with each answer's row and kept positions."""
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, not {batch_size}")
@@ -74,7 +92,7 @@ def predict_rows(
     while True:
         window, broken = _take(source, size)
         rows, misunderstood = tokenizer.encode_until_failure(window, first=done)
-        yield from _answer(engine, rows, batch_size, on_progress)
+        yield from _predict(engine, rows, batch_size, on_progress)
         if failure := misunderstood or broken:
             raise failure
         if len(window) < size:
@@ -93,25 +111,25 @@ def _take(source: Iterator[object], size: int) -> tuple[list[object], Exception 
     return window, None
 
 
-def _answer(
-    engine: Engine, rows: list[Row], batch_size: int, on_progress: Callable[[int], None] | None
-) -> Iterator[Answered]:
-    answers: dict[int, Answered] = {}
+def _predict(
+    engine: Predictor, rows: list[Row], batch_size: int, on_progress: Callable[[int], None] | None
+) -> Iterator[Predicted]:
+    found: dict[int, Predicted] = {}
     for batch in _batches(rows, batch_size):
-        for place, answer in zip(batch, _run(engine, [rows[place] for place in batch]), strict=True):
-            answers[place] = answer
+        for place, predicted in zip(batch, _run(engine, [rows[place] for place in batch]), strict=True):
+            found[place] = predicted
         if on_progress is not None:
             on_progress(len(batch))
     for place in range(len(rows)):
-        yield answers[place]
+        yield found[place]
 
 
 def _batches(rows: list[Row], batch_size: int) -> Iterator[list[int]]:
     """Row numbers, sorted by length; rows of a batch have equally many options."""
-    order = sorted(range(len(rows)), key=lambda place: (rows[place].options, rows[place].length))
+    order = sorted(range(len(rows)), key=lambda place: (rows[place].sequences, rows[place].length))
     batch: list[int] = []
     for place in order:
-        if len(batch) == batch_size or (batch and rows[batch[0]].options != rows[place].options):
+        if len(batch) == batch_size or (batch and rows[batch[0]].sequences != rows[place].sequences):
             yield batch
             batch = []
         batch.append(place)
@@ -119,16 +137,16 @@ def _batches(rows: list[Row], batch_size: int) -> Iterator[list[int]]:
         yield batch
 
 
-def _run(engine: Engine, rows: list[Row]) -> Iterator[Answered]:
-    task, labels = engine.manifest.task_facts, engine.manifest.model.labels
+def _run(engine: Predictor, rows: list[Row]) -> Iterator[Predicted]:
+    task, labels = engine.manifest.task, engine.manifest.model.labels
     output = engine.run(return_selection=True, **collate(rows, task))
     for place, row in enumerate(rows):
-        answer = decode(task, labels, row, {name: array[place] for name, array in output.items()})
+        prediction = decode(task, labels, row, {name: array[place] for name, array in output.items()})
         if "id" in row.extras:
-            answer = {"id": row.extras["id"], **answer}
-        answer["token_count"] = row.length
+            prediction = {"id": row.extras["id"], **prediction}
+        prediction["token_count"] = row.length
         kept = [positions[place] for positions in output.selection or []]
-        answer["kept"] = [len(positions) for positions in kept]
+        prediction["kept"] = [len(positions) for positions in kept]
         if row.truncated:
-            answer["truncated"] = True
-        yield Answered(row, answer, kept)
+            prediction["truncated"] = True
+        yield Predicted(row, prediction, kept)

@@ -1,0 +1,124 @@
+"""The runtimes, a folder each; a part describes its runtime without importing the library that it wraps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from trbert_deploy.bundle import Bundle
+from trbert_deploy.core.errors import DeviceError, TRBertError
+from trbert_deploy.core.registry import Registry
+from trbert_deploy.runtimes.base import Runtime
+from trbert_deploy.runtimes.options import MODES, LoadOptions
+
+
+class RuntimePart(ABC):
+    """What is known of a runtime before it is loaded.
+
+    Attributes:
+        name: as users choose it.
+        title: for people.
+        what: in half a sentence, for help texts.
+        modes: which of a bundle's graphs it runs.
+        devices: that it runs on, the default first.
+        providers: names of further ways to run under the same library, each on `provider_device`.
+        packages: of its optional packages, the extra that brings each.
+        targets: what `bench --beside` can measure: provider and device, by name.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    what: ClassVar[str]
+    modes: ClassVar[Sequence[str]] = MODES
+    devices: ClassVar[Sequence[str]] = ("cpu",)
+    providers: ClassVar[Mapping[str, str]] = {}
+    packages: ClassVar[Mapping[str, str]] = {}
+    targets: ClassVar[Mapping[str, tuple[str | None, str]]] = {}
+
+    @abstractmethod
+    def open(self, bundle: Bundle, options: LoadOptions) -> Runtime:
+        """Load a bundle.
+
+        Args:
+            bundle: an open one.
+            options: resolved by `resolve`.
+
+        Raises:
+            TRBertError: it does not run so here; says how to mend it.
+        """
+
+    def default_device(self, provider: str | None) -> str:
+        """The device where none is named."""
+        return self.devices[0] if provider is None else "cuda"
+
+    def threads(self, wanted: int | None) -> int | None:
+        """How many threads a run with so many would have; None where the runtime has no say in it.
+
+        Raises:
+            TRBertError: the process has another number already.
+        """
+        return wanted
+
+    def facts(self) -> Mapping[str, str]:
+        """What `env` says of it beside the versions of its packages; never fails."""
+        return {}
+
+    def resolve(self, options: LoadOptions) -> LoadOptions:
+        """The options with the device filled in.
+
+        Raises:
+            TRBertError: the runtime has no such mode, provider or device.
+        """
+        if options.mode not in MODES:
+            raise TRBertError(f"unknown mode {options.mode!r}", f"one of: {', '.join(MODES)}")
+        if options.mode not in self.modes:
+            raise TRBertError(
+                f"runtime {self.name!r} has no mode {options.mode!r}", f"it takes {' and '.join(self.modes)}"
+            )
+        if options.provider is not None and not self.providers:
+            raise TRBertError(f"runtime {self.name!r} has no providers", "--provider goes with --runtime ort")
+        if options.provider is not None and options.provider not in self.providers:
+            raise TRBertError(f"unknown provider {options.provider!r}", f"one of: {', '.join(self.providers)}")
+        device = options.device or self.default_device(options.provider)
+        if options.provider is not None and device != "cuda":
+            raise DeviceError(
+                f"provider {options.provider!r} does not run on device {device!r}", "--device cuda, or no --provider"
+            )
+        if device not in self.devices:
+            hint = (
+                f"one of: {', '.join(self.devices)}"
+                if len(self.devices) > 1
+                else f"--device {self.devices[0]}, or --runtime ort"
+            )
+            raise DeviceError(f"runtime {self.name!r} does not run on device {device!r}", hint)
+        return replace(options, device=device)
+
+
+RUNTIMES: Registry[RuntimePart] = Registry(
+    "runtime",
+    "trbert_deploy.runtimes",
+    {
+        "ort": "trbert_deploy.runtimes.onnxruntime:RUNTIME",
+        "trt": "trbert_deploy.runtimes.tensorrt:RUNTIME",
+        "torch": "trbert_deploy.runtimes.torch:RUNTIME",
+    },
+)
+
+
+def targets() -> dict[str, tuple[str, str | None, str]]:
+    """Runtime, provider and device of everything that `bench --beside` can measure, by name."""
+    return {
+        name: (part.name, provider, device) for part in RUNTIMES for name, (provider, device) in part.targets.items()
+    }
+
+
+def open_runtime(bundle: Bundle, options: LoadOptions) -> Runtime:
+    """Load a bundle on the runtime that the options name.
+
+    Raises:
+        TRBertError: see `RuntimePart.open` and `RuntimePart.resolve`.
+    """
+    part = RUNTIMES.get(options.runtime)
+    return part.open(bundle, part.resolve(options))
