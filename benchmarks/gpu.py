@@ -3,7 +3,7 @@
     python benchmarks/gpu.py --out gpu
 
 It writes gpu.json (raw samples, environment, commands, the tests' outcomes) and gpu.md. The models are the one that
-ships with the package and one of BERT-base's shape with random weights, budget 0.4 and 0.15; each in float32, float16
+ships with the project and one of BERT-base's shape with random weights, budget 0.4 and 0.15; each in float32, float16
 and int8, at batch 1, 8 and 64 and lengths 128 and 512, on every runtime that is installed, against dense graphs under
 the same runtime and against PyTorch on the same GPU. Every step is a command of its own, so that one which crashes
 leaves the others' results, and can be run again by hand. The exit code is 0 where nothing was missing or failed: a test

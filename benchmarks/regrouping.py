@@ -1,6 +1,6 @@
 """What grouping rows gives, by length at the input and by kept count between stages: one pipeline, real reviews.
 
-The model is the one that ships with the package, in policy mode, so kept counts differ from row to row. Run it on an
+The model is the one that ships with the project, in policy mode, so kept counts differ from row to row. Run it on an
 idle machine:
 
     python benchmarks/regrouping.py --threads 2 --json regrouping.json
@@ -30,7 +30,7 @@ from trbert_deploy.bundle import Bundle, open_bundle
 from trbert_deploy.calib_data import evaluation_file
 from trbert_deploy.core.markdown import markdown_table
 from trbert_deploy.core.request import check_request
-from trbert_deploy.export.builtin import builtin_bundle
+from trbert_deploy.export.shipped import shipped_bundle
 from trbert_deploy.runtimes.environment import environment
 from trbert_deploy.runtimes.onnxruntime.sessions import StagedRuntime, share_threads
 from trbert_deploy.runtimes.pipeline import Plan, group_by_count
@@ -144,7 +144,7 @@ def main() -> None:
 
     share_threads(options.threads)  # before the export's own checks size the pool
     progress = functools.partial(print, file=sys.stderr)
-    bundle = open_bundle(options.bundle) if options.bundle else builtin_bundle(progress)
+    bundle = open_bundle(options.bundle) if options.bundle else shipped_bundle(progress)
     fractions, results = measure(
         bundle,
         read_dataset(bundle, evaluation_file()),

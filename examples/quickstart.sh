@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole way in one command: install, export the model that ships with the package, bench it.
+# The whole way in one command: install, export the model that ships with the project, bench it.
 #
 #   bash examples/quickstart.sh
 #

@@ -461,10 +461,10 @@ def toy_run(toy_words: list[str], toy_tokenizer: Any, tmp_path_factory: pytest.T
 
 @pytest.fixture(scope="session")
 def builtin_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model that ships with the package, exported without its reference; once a session."""
-    from trbert_deploy import builtin
+    """The model that ships with the project, exported without its reference; once a session."""
     from trbert_deploy.checkpoint import load_checkpoint
     from trbert_deploy.export.exporter import export_bundle
+    from trbert_deploy.shipped_models import DEFAULT_MODEL
 
-    out = tmp_path_factory.mktemp("builtin") / "bundle"
-    return export_bundle(load_checkpoint(builtin.FOLDER), out, with_reference=False).folder
+    out = tmp_path_factory.mktemp("shipped") / "bundle"
+    return export_bundle(load_checkpoint(DEFAULT_MODEL), out, with_reference=False).folder

@@ -1,11 +1,12 @@
 """Make a Triton Inference Server model repository from a bundle: one model for text and one graph for token ids.
 
     pip install -c constraints.txt '.[export,cpu]' 'tritonclient[grpc]'
-    python examples/triton/make_repository.py bundle/ models/ --device cpu
-    tritonserver --model-repository models/
+    python examples/triton/make_repository.py bundle/ model_repository/ --device cpu
+    tritonserver --model-repository model_repository/
 
-``models/trbert`` is the staged engine behind Triton's Python backend (model.py), ``models/trbert_onnx`` the fused graph
-under its onnxruntime backend. README.md beside this file says how to call them and what was tried.
+``model_repository/trbert`` is the staged engine behind Triton's Python backend (model.py),
+``model_repository/trbert_onnx`` the fused graph under its onnxruntime backend. README.md beside this file says how to
+call them and what was tried.
 """
 
 from __future__ import annotations

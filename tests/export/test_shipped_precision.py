@@ -1,4 +1,4 @@
-"""The model that ships with the package, in fp16 and int8: accuracy on the package's own reviews beside float32's.
+"""The model that ships with the project, in fp16 and int8: accuracy on the package's own reviews beside float32's.
 
 Over 2,000 further reviews it lost 0.00 and 0.05 points: benchmarks/results/precision.md. Here are fewer, of which one
 is a quarter of a point: fp16 lost nothing and int8 gained half a point, in four answers that are others.
@@ -9,13 +9,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trbert_deploy import builtin
 from trbert_deploy.api import load
 from trbert_deploy.bench.quality import answer_all
 from trbert_deploy.bench.workload import read_dataset
 from trbert_deploy.calib_data import evaluation_file
 from trbert_deploy.checkpoint import load_checkpoint
 from trbert_deploy.export.exporter import export_bundle
+from trbert_deploy.shipped_models import DEFAULT_MODEL
 
 REVIEWS = 400
 
@@ -28,7 +28,7 @@ LIMITS = {"fp16": (0.1, 0.0, 0.2), "int8": (0.5, 3.0, 6.0)}
 def answered(tmp_path_factory):
     """Right answers and kept sets of each precision, and the reviews."""
     folder = tmp_path_factory.mktemp("shipped")
-    checkpoint = load_checkpoint(builtin.NAME)
+    checkpoint = load_checkpoint(DEFAULT_MODEL)
     found = {}
     for precision in ("fp32", *LIMITS):
         bundle = export_bundle(checkpoint, folder / precision, precision=precision, with_reference=False)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trbert_deploy import builtin
 from trbert_deploy.backbones import BACKBONES
 from trbert_deploy.checkpoint.foreign import (
     ForeignClass,
@@ -19,6 +18,7 @@ from trbert_deploy.checkpoint.foreign import (
 from trbert_deploy.checkpoint.weights import load_weights, read_weights
 from trbert_deploy.core.errors import CheckpointError, TRBertError, first_line
 from trbert_deploy.model import TRBertConfig, TRBertPreTrainedModel, class_named, model_class
+from trbert_deploy.shipped_models import SHIPPED_MODELS, shipped_folder
 from trbert_deploy.tasks import TASKS
 
 
@@ -48,11 +48,11 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     Args:
         source: a folder in our format (`save_pretrained` of a ``TRBertFor...`` class), an upstream TR-BERT folder
             (config.json and pytorch_model.bin), a plain transformers folder with a task head, the folder of an
-            exported bundle, a Hub id of any of these, or `builtin.NAME` for the model that ships with the package.
+            exported bundle, a Hub id of any of these, or one of `SHIPPED_MODELS`.
 
     Raises:
-        CheckpointError: it is none of these; keys are missing, unexpected or misshapen (they are named); or a Hub id
-            cannot be reached.
+        CheckpointError: it is none of these; keys are missing, unexpected or misshapen (they are named); a Hub id
+            cannot be reached; or a shipped model is not installed.
     """
     folder = folder_of(source)
     raw = read_config(folder)
@@ -99,7 +99,7 @@ def empty_model(raw: dict[str, Any], described: str | ForeignClass, folder: Path
 
 
 def folder_of(source: str | Path) -> Path:
-    """The local folder of a checkpoint: itself, a bundle's, the shipped model's, or a Hub id's, downloaded.
+    """The local folder of a checkpoint: itself, a bundle's, a shipped model's, or a Hub id's, downloaded.
 
     Raises:
         CheckpointError: there is none.
@@ -114,8 +114,8 @@ def folder_of(source: str | Path) -> Path:
     if is_file:
         raise CheckpointError(f"{source} is a file", "give the folder that holds config.json and the weights")
     text = str(source)
-    if text == builtin.NAME:
-        return builtin.FOLDER
+    if text in SHIPPED_MODELS:
+        return shipped_folder(text)
     if text.startswith((".", "/", "~")) or text.count("/") > 1 or not text:
         raise CheckpointError(f"there is no folder {source}")
     return _inside(_download(text))
@@ -143,7 +143,8 @@ def _download(hub_id: str) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
             f"{hub_id!r} is not a local folder, and the Hugging Face Hub did not give it: {first_line(error)}",
-            f"check the name and the connection, or give a local folder; the model of the package is {builtin.NAME}",
+            "check the name and the connection, or give a local folder; what ships with the project is "
+            f"{', '.join(SHIPPED_MODELS)}",
         ) from error
 
 

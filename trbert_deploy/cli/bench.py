@@ -32,7 +32,7 @@ def bench(
         typer.Argument(
             metavar="BUNDLE",
             show_default=False,
-            help="Folder that `export` wrote; without one, the model that ships with the package is exported once "
+            help="Folder that `export` wrote; without one, a model that ships with the project is exported once "
             "into your cache.",
         ),
     ] = None,
@@ -143,9 +143,9 @@ def _open(folder: Path | None) -> Bundle:
 
         return open_bundle(folder)
     require_export("bench without a bundle")
-    from trbert_deploy.export.builtin import builtin_bundle
+    from trbert_deploy.export.shipped import shipped_bundle
 
-    return builtin_bundle(note)
+    return shipped_bundle(note)
 
 
 def _show(report: Report, *, as_json: bool, as_markdown: bool) -> None:

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from trbert_deploy.builtin import NAME
 from trbert_deploy.bundle.manifest import Precision, QuantizationForm
 from trbert_deploy.cli.options import parse_numbers
 from trbert_deploy.cli.output import next_command, note, stdout
 from trbert_deploy.core.extras import require, require_export
+from trbert_deploy.shipped_models import SHIPPED_MODELS
 
 
 def export(
@@ -20,7 +20,7 @@ def export(
         str,
         typer.Argument(
             help="A checkpoint folder (ours, upstream TR-BERT's, or a plain transformers BERT or DistilBERT), a "
-            f"bundle, or a Hub id; or {NAME}, the model that ships with the package."
+            f"bundle, or a Hub id; or a model that ships with the project: {', '.join(SHIPPED_MODELS)}."
         ),
     ],
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the bundle.")] = None,

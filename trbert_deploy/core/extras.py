@@ -21,6 +21,7 @@ PACKAGES = {
     "safetensors": "torch",
     "torch": "torch",
     "transformers": "torch",
+    "trbert_deploy_models": "models",
 }
 
 

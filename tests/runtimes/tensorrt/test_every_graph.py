@@ -14,7 +14,6 @@ import pytest
 from onnxruntime.quantization import CalibrationMethod
 from onnxruntime.quantization.calibrate import TensorsData
 
-from trbert_deploy import builtin
 from trbert_deploy.checkpoint import load_checkpoint
 from trbert_deploy.export.fuse import fuse
 from trbert_deploy.export.half import to_half
@@ -23,6 +22,7 @@ from trbert_deploy.model import TRBertConfig, TRBertForSequenceClassification
 from trbert_deploy.runtimes.tensorrt.buckets import Grid, stage_profiles
 from trbert_deploy.runtimes.tensorrt.builder import BuildSettings, build_plan
 from trbert_deploy.runtimes.tensorrt.flavor import find_flavor
+from trbert_deploy.shipped_models import DEFAULT_MODEL
 
 BUDGET = (0.4, 0.15)
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -118,9 +118,9 @@ def test_bert_base_whole(twelve_layers, tmp_path, precision):
 
 @pytest.fixture(scope="module")
 def shipped(traced_model):
-    return traced_model(load_checkpoint(builtin.NAME).model)
+    return traced_model(load_checkpoint(DEFAULT_MODEL).model)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_the_model_that_ships_with_the_package(shipped, tmp_path, precision):
+def test_the_model_that_ships_with_the_project(shipped, tmp_path, precision):
     assert_builds(shipped, precision, tmp_path)

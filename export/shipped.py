@@ -1,4 +1,4 @@
-"""The bundle of the model that ships with the package, made at its first use."""
+"""The bundle of the shipped model that `bench` measures without one, made at its first use."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from trbert_deploy import builtin
 from trbert_deploy._version import __version__
 from trbert_deploy.bundle import Bundle, open_bundle
 from trbert_deploy.checkpoint import load_checkpoint
 from trbert_deploy.core.errors import BundleError, TRBertError
 from trbert_deploy.export.exporter import export_bundle
+from trbert_deploy.shipped_models import DEFAULT_MODEL, shipped_folder
 
 
-def builtin_bundle(progress: Callable[[str], None] = lambda line: None) -> Bundle:
-    """Export the shipped model, with its dense graph, into the user's cache, or open what is there.
+def shipped_bundle(progress: Callable[[str], None] = lambda line: None) -> Bundle:
+    """Export `DEFAULT_MODEL`, with its dense graph, into the user's cache, or open what is there.
 
     A bundle there is used again as long as it is intact and was made from these weights by this release.
 
@@ -28,16 +28,18 @@ def builtin_bundle(progress: Callable[[str], None] = lambda line: None) -> Bundl
         progress: is given a line for every step of an export.
 
     Raises:
+        CheckpointError: the model is not installed.
         TRBertError: the cache cannot be written.
     """
-    with _cache(f"{builtin.NAME}-{_version()}") as folder:
+    checkpoint = shipped_folder(DEFAULT_MODEL)
+    with _cache(f"{DEFAULT_MODEL}-{_version(checkpoint)}") as folder:
         try:
             bundle = open_bundle(folder)
             bundle.require_intact()
         except BundleError:
             shutil.rmtree(folder, ignore_errors=True)
-            progress(f"exporting {builtin.NAME} once, to {folder}")
-            bundle = export_bundle(load_checkpoint(builtin.FOLDER), folder, with_dense=True, progress=progress)
+            progress(f"exporting {DEFAULT_MODEL} once, to {folder}")
+            bundle = export_bundle(load_checkpoint(checkpoint), folder, with_dense=True, progress=progress)
     return bundle
 
 
@@ -51,7 +53,7 @@ def _cache(name: str) -> Iterator[Path]:
     except OSError as error:
         raise TRBertError(
             f"the cache cannot be written: {error}",
-            f"set XDG_CACHE_HOME to another folder, or: trbert-deploy export {builtin.NAME} --out DIR --with-dense",
+            f"set XDG_CACHE_HOME to another folder, or: trbert-deploy export {DEFAULT_MODEL} --out DIR --with-dense",
         ) from error
     try:
         yield folder
@@ -59,10 +61,10 @@ def _cache(name: str) -> Iterator[Path]:
         lock.release()
 
 
-def _version() -> str:
+def _version(checkpoint: Path) -> str:
     """Of everything that the bundle is made from: this release, and the model's files."""
     digest = hashlib.sha256(__version__.encode())
-    for file in sorted(builtin.FOLDER.iterdir()):
+    for file in sorted(checkpoint.iterdir()):
         digest.update(file.name.encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
