@@ -460,7 +460,7 @@ def toy_run(toy_words: list[str], toy_tokenizer: Any, tmp_path_factory: pytest.T
 
 
 @pytest.fixture(scope="session")
-def builtin_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shipped_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model that ships with the project, exported without its reference; once a session."""
     from trbert_deploy.checkpoint import load_checkpoint
     from trbert_deploy.export.exporter import export_bundle

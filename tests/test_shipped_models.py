@@ -93,12 +93,12 @@ def test_its_selectors_beat_chance_at_the_same_budget(checkpoint, reviews, evalu
             selector._forward_hooks.clear()
 
 
-def test_words_of_judgement_survive(builtin_bundle):
+def test_words_of_judgement_survive(shipped_bundle):
     text = (
         "I watched this on a Tuesday with my brother, who had brought some crisps and a bottle of water. It is set in "
         "a town by the sea in 1974 and it was directed by the same man as the other one. The acting is dreadful."
     )
-    with trbert_deploy.load(builtin_bundle) as engine:
+    with trbert_deploy.load(shipped_bundle) as engine:
         (row,) = engine.tokenizer.encode([{"text": text}])
         ids = row.arrays["input_ids"].tolist()
         out = engine.run(input_ids=[ids], return_selection=True)
@@ -109,8 +109,8 @@ def test_words_of_judgement_survive(builtin_bundle):
     assert len(out.selection[1][0]) < len(ids) / 2
 
 
-def test_onnx_runtime_answers_as_the_reference(builtin_bundle, reviews, evaluation):
-    with trbert_deploy.load(builtin_bundle) as engine:
+def test_onnx_runtime_answers_as_the_reference(shipped_bundle, reviews, evaluation):
+    with trbert_deploy.load(shipped_bundle) as engine:
         for start in range(0, 32, 8):
             rows = np.arange(start, start + 8)
             inputs = {name: tensor.numpy() for name, tensor in reviews.batch(rows).inputs.items()}

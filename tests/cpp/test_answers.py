@@ -135,23 +135,23 @@ def reviews_of_all_lengths():
     return [review["text"][: 30 + 130 * place] for place, review in enumerate(REVIEWS[:24])]
 
 
-def test_the_shipped_model(builtin_bundle, cpp_engine, batch_of, reviews_of_all_lengths):
-    with trbert_deploy.load(builtin_bundle) as python:
+def test_the_shipped_model(shipped_bundle, cpp_engine, batch_of, reviews_of_all_lengths):
+    with trbert_deploy.load(shipped_bundle) as python:
         encoded = python.tokenizer.encode([{"text": text} for text in reviews_of_all_lengths])
     rows = [{name: array[np.newaxis] for name, array in row.arrays.items()} for row in encoded]
     lengths = [row["input_ids"].size for row in rows]
     assert min(lengths) < 10
     assert max(lengths) == 512
-    compare(builtin_bundle, cpp_engine, rows, batch_of, modes=("staged", "fused"))
+    compare(shipped_bundle, cpp_engine, rows, batch_of, modes=("staged", "fused"))
 
 
-def test_the_shipped_model_with_text(builtin_bundle, cpp_engine, reviews_of_all_lengths):
+def test_the_shipped_model_with_text(shipped_bundle, cpp_engine, reviews_of_all_lengths):
     items = [{"id": place, "text": text} for place, text in enumerate(reviews_of_all_lengths)]
     lines = [json.dumps(item) for item in items]
-    with trbert_deploy.load(builtin_bundle) as python:
+    with trbert_deploy.load(shipped_bundle) as python:
         wanted = python.predict(items)
     for mode in ("staged", "fused"):
-        ours = cpp_engine(builtin_bundle, mode)
+        ours = cpp_engine(shipped_bundle, mode)
         together = [json.loads(line) for line in ours.predict("\n".join(lines)).splitlines()]
         alone = [json.loads(ours.predict(line)) for line in lines]
         for one, other, answer in zip(together, alone, wanted, strict=True):
@@ -159,9 +159,9 @@ def test_the_shipped_model_with_text(builtin_bundle, cpp_engine, reviews_of_all_
             same_json(other, answer)
 
 
-def test_the_shipped_model_proves_itself(builtin_bundle, cpp_engine):
+def test_the_shipped_model_proves_itself(shipped_bundle, cpp_engine):
     for mode in ("staged", "fused"):
-        cpp_engine(builtin_bundle, mode).verify()
+        cpp_engine(shipped_bundle, mode).verify()
 
 
 TOKEN_ITEMS = {
