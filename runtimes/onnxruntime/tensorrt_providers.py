@@ -23,7 +23,7 @@ from typing import Any
 import onnxruntime
 from onnxruntime import InferenceSession, OrtValue, SessionOptions
 
-from trbert_deploy.bundle import Bundle
+from trbert_deploy.bundle import Bundle, GraphFile
 from trbert_deploy.bundle.precision import require_precision
 from trbert_deploy.core.errors import DeviceError, TRBertError, first_line
 from trbert_deploy.core.extras import require

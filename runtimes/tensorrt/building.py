@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trbert_deploy.bundle import Bundle
+from trbert_deploy.bundle import Bundle, GraphFile
 from trbert_deploy.bundle.precision import graph_precision, require_precisions
 from trbert_deploy.core.errors import BundleError
 from trbert_deploy.runtimes.tensorrt.buckets import Grid, Profile, stage_profiles

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from trbert_deploy.bundle import GraphFile
 from trbert_deploy.core.errors import DeviceError
 from trbert_deploy.runtimes.tensorrt.engine_cache import EngineError, EngineHeader
 from trbert_deploy.runtimes.tensorrt.flavor import Flavor, type_name
@@ -48,7 +49,7 @@ class PlanEngine:
         self._output_names = [name for name in names if modes[name] == trt.TensorIOMode.OUTPUT]
         types = {name: type_name(self._engine.get_tensor_dtype(name)) for name in names}
         _require_tensors(header, graph, types, self._output_names)
-        self.inputs = {name: header.inputs[name] for name in graph.inputs}
+        self.inputs = {name: header.inputs[name] for name in graph.input_names}
         self._dtypes: dict[str, np.dtype[np.generic]] = {
             name: np.dtype(trt.nptype(self._engine.get_tensor_dtype(name))) for name in names
         }
@@ -105,8 +106,8 @@ def _require_tensors(header: EngineHeader, graph: GraphFile, types: Mapping[str,
 def _complaint(header: EngineHeader, graph: GraphFile, types: Mapping[str, str], outputs: set[str]) -> str | None:
     """Where an engine's inputs and outputs, by name and type, are not the header's and the bundle's; else None."""
     for what, found, in_header, in_bundle in (
-        ("input", types.keys() - outputs, header.inputs.keys(), graph.inputs),
-        ("output", outputs, header.types.keys() - header.inputs.keys(), graph.outputs),
+        ("input", types.keys() - outputs, header.inputs.keys(), graph.input_names),
+        ("output", outputs, header.types.keys() - header.inputs.keys(), graph.output_names),
     ):
         for source, wanted in (("its header", set(in_header)), (f"the bundle's {graph.file}", set(in_bundle))):
             if lacking := sorted(wanted - found):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from trbert_deploy.core.flops import ModelShape, RowTokens, exact_flops, layer_macs, upstream_flops
+
 from trbert_deploy.tasks import MULTIPLE_CHOICE, SEQUENCE_CLASSIFICATION
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -12,7 +12,7 @@ from trbert_deploy.core import extras
 from trbert_deploy.core.errors import MissingExtraError, TRBertError
 from trbert_deploy.core.extras import missing_extra, require
 
-PYPROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+PYPROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 class Absent:
@@ -56,7 +56,7 @@ def test_each_absent_package_names_an_extra_that_brings_it(absent, package):
 
 def test_every_package_that_is_imported_is_a_dependency_or_has_an_extra():
     always = {re.split(r"[<>=\[]", line)[0] for line in PYPROJECT["project"]["dependencies"]} | {"trbert_deploy"}
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     imported = set()
     for top in ("trbert_deploy", "export", "runtimes", "calib_data"):
         for file in (root / top).rglob("*.py"):

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from tokenizers import BertWordPieceTokenizer
+from trbert_deploy.text.tokenization import BundleTokenizer, Row, collate, longest_first
 
 from trbert_deploy.calib_data import evaluation_file
 from trbert_deploy.core.errors import InputError
 from trbert_deploy.core.request import Limits, check_request
 from trbert_deploy.tasks import TASKS
 from trbert_deploy.text.json_lines import read_json_lines
-from trbert_deploy.text.tokenization import BundleTokenizer, Row, collate, longest_first
 
 REVIEWS = [line["text"] for line in read_json_lines(evaluation_file())][:120]
 
