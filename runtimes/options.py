@@ -40,3 +40,8 @@ class LoadOptions:
     provider: str | None = None
     engines: Path | None = None
     verify: bool = False
+
+    def __post_init__(self) -> None:
+        """A path may be given as text."""
+        if self.engines is not None:
+            object.__setattr__(self, "engines", Path(self.engines))

@@ -143,7 +143,8 @@ def _tiny_model(
 ) -> Any:
     import torch
 
-    from trbert_deploy.model import MODEL_CLASSES, TRBertConfig
+    from trbert_deploy.model import TRBertConfig, model_class
+    from trbert_deploy.tasks import TASKS
 
     sizes = {
         "bert": {
@@ -160,7 +161,7 @@ def _tiny_model(
         num_labels=num_labels,
     )
     generator = torch.Generator().manual_seed(seed)
-    model = MODEL_CLASSES[task](config)
+    model = model_class(TASKS.get(task))(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "LayerNorm" in name or "layer_norm" in name:
@@ -180,22 +181,24 @@ def tiny_model() -> Callable[..., Any]:
 def _random_rows(model: Any, lengths: Sequence[int], seed: int = 0, options: int = 3) -> list[Arrays]:
     rng = np.random.default_rng(seed)
     vocab_size = model.config.backbone.vocab_size
+    several = model.task.sequences_axis is not None
+    own = {spec.name for spec in model.task.inputs}
     rows = []
     for length in lengths:
-        shape = (1, options, length) if model.task.multiple_choice else (1, length)
+        shape = (1, options, length) if several else (1, length)
         row = {
             "input_ids": rng.integers(0, vocab_size, shape),
             "attention_mask": np.ones(shape, dtype=np.int64),
             "token_type_ids": rng.integers(0, 2, shape),
         }
-        if model.task.multiple_choice:
+        if several:
             for option in range(1, options):  # options of a row differ in length
                 row["attention_mask"][0, option, max(1, length - option) :] = 0
             row["question_ends"] = np.array([max(1, length - 3)])
-        if "sentence_spans" in model.task.inputs:
+        if "sentence_spans" in own:
             middle = (length - 1) // 2
             row["sentence_spans"] = np.array([[[0, middle], [middle, length - 1], [-1, -1]]])
-        if "candidate_positions" in model.task.inputs:
+        if "candidate_positions" in own:
             row["candidate_positions"] = np.array([[0, length // 2, -1, length - 1]])
         rows.append(row)
     return rows
@@ -241,7 +244,7 @@ def _answer(model: Any, inputs: Mapping[str, np.ndarray], keep: Sequence[float] 
         output = model(**{name: torch.from_numpy(array) for name, array in inputs.items()}, keep=keep)
     masks = [mask.numpy() for mask in output.keep_masks]
     chains = [
-        kept_positions([mask[row] for mask in masks], model.task.restores) for row in range(len(inputs["input_ids"]))
+        kept_positions([mask[row] for mask in masks], model.full_length) for row in range(len(inputs["input_ids"]))
     ]
     kept = [[chain[step].tolist() for chain in chains] for step in range(len(masks))]
     return {name: value.numpy() for name, value in output.outputs.items()}, kept
@@ -263,11 +266,12 @@ class Traced:
 
     def stage(self, index: int, by_budget: bool) -> Any:
         """The ONNX graph of a stage; the last one is the same in both modes."""
+        from trbert_deploy.export.graphs import to_message
         from trbert_deploy.export.trace import trace_stage
 
         key = (index, by_budget and index < self.model.num_stages - 1)
         if key not in self._stages:
-            self._stages[key] = trace_stage(self.model, index, by_budget)
+            self._stages[key] = to_message(trace_stage(self.model, index, by_budget))
         return self._stages[key]
 
     def stages(self, by_budget: bool) -> list[Any]:
@@ -275,16 +279,26 @@ class Traced:
 
     def dense(self) -> Any:
         """The graph without reduction."""
+        from trbert_deploy.export.graphs import to_message
         from trbert_deploy.export.trace import trace_dense
 
         if self._dense is None:
-            self._dense = trace_dense(self.model)
+            self._dense = to_message(trace_dense(self.model))
         return self._dense
 
     def fused(self, keep: Sequence[float]) -> Any:
         from trbert_deploy.export.fuse import fuse
+        from trbert_deploy.export.graphs import to_message
 
-        return fuse(self.stages(bool(keep)), keep, multiple_choice=self.model.task.multiple_choice)
+        return to_message(fuse(self.graphs(bool(keep)).stages, keep, self.model.spec))
+
+    def graphs(self, by_budget: bool) -> Any:
+        """The stages as `trbert_deploy.export` has them in memory."""
+        from trbert_deploy.export.graphs import Graphs, from_message
+        from trbert_deploy.export.trace import layer_names
+
+        stages = tuple(from_message(stage) for stage in self.stages(by_budget))
+        return Graphs(stages, layer_names(self.model))
 
 
 @functools.cache
@@ -467,4 +481,4 @@ def shipped_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from trbert_deploy.shipped_models import DEFAULT_MODEL
 
     out = tmp_path_factory.mktemp("shipped") / "bundle"
-    return export_bundle(load_checkpoint(DEFAULT_MODEL), out, with_reference=False).folder
+    return export_bundle(load_checkpoint(DEFAULT_MODEL), out, reference=False).folder
