@@ -39,7 +39,7 @@ def test_regrouping(benchmark, golden_bundle):
     rows = random_dataset(bundle, [5, 60, 7, 55, 6, 58, 9, 50], seed=0)
     fractions, results = regrouping.measure(bundle, rows, batch_size=4, threads=None, iterations=4, warmup=1)
     assert 0 < fractions[1] <= fractions[0] <= 1
-    assert [result.groups for result in results] == list(regrouping.PLANS)
+    assert [result.groups for result in results] == list(regrouping.GROUPS)
     whole, at_input, everywhere = results
     for result in results:
         assert len(result.samples_ms) == 4
