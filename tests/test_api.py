@@ -24,7 +24,7 @@ def bundle(golden_bundle) -> Path:
 
 
 @pytest.fixture
-def own_copy(bundle, tmp_path) -> Path:
+def copied(bundle, tmp_path) -> Path:
     return Path(shutil.copytree(bundle, tmp_path / "bundle"))
 
 
@@ -218,27 +218,27 @@ def test_bad_input_is_refused_before_anything_runs(bundle):
             engine.predict(["a text"])
 
 
-def test_a_changed_file_is_found(own_copy):
-    path = own_copy / "stage_1.onnx"
+def test_a_changed_file_is_found(copied):
+    path = copied / "stage_1.onnx"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(BundleError, match=r"sha256 of stage_1\.onnx"):
-        trbert_deploy.load(own_copy, verify=True)
+        trbert_deploy.load(copied, verify=True)
 
 
-def test_a_truncated_graph_is_found_without_hashing(own_copy):
-    path = own_copy / "stage_1.onnx"
+def test_a_truncated_graph_is_found_without_hashing(copied):
+    path = copied / "stage_1.onnx"
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(BundleError, match=r"incomplete: stage_1\.onnx has \d+ bytes"):
-        trbert_deploy.load(own_copy)
+        trbert_deploy.load(copied)
 
 
-def test_a_graph_that_is_none_is_a_bundle_error(own_copy, capfd):
-    path = own_copy / "stage_1.onnx"
+def test_a_graph_that_is_none_is_a_bundle_error(copied, capfd):
+    path = copied / "stage_1.onnx"
     path.write_bytes(b"\xff" * path.stat().st_size)
     with pytest.raises(BundleError, match=r"stage_1\.onnx is no ONNX graph"):
-        trbert_deploy.load(own_copy)
+        trbert_deploy.load(copied)
     assert capfd.readouterr().out == ""
 
 
@@ -286,30 +286,30 @@ def test_cuda_sessions_compute_in_float32(bundle, monkeypatch):
         ({"files": {"../../etc/passwd": {"sha256": "0" * 64, "bytes": 1}}}, "names a file outside the bundle"),
     ],
 )
-def test_a_manifest_that_is_not_ours_is_refused(own_copy, changes, message):
-    edit_manifest(own_copy, **changes)
+def test_a_manifest_that_is_not_ours_is_refused(copied, changes, message):
+    edit_manifest(copied, **changes)
     with pytest.raises(BundleError, match=message):
-        trbert_deploy.load(own_copy)
+        trbert_deploy.load(copied)
 
 
-def test_a_later_minor_version_is_read(own_copy):
-    edit_manifest(own_copy, schema_version="2.7", something_new={"a": 1})
-    with trbert_deploy.load(own_copy) as engine:
+def test_a_later_minor_version_is_read(copied):
+    edit_manifest(copied, schema_version="2.7", something_new={"a": 1})
+    with trbert_deploy.load(copied) as engine:
         assert verify_engine(engine).passed
 
 
-def test_verification_fails_on_another_models_graphs(golden_bundle, own_copy):
+def test_verification_fails_on_another_models_graphs(golden_bundle, copied):
     """A wrong artifact whose hashes are right: only the golden vectors can tell."""
     from trbert_deploy.bundle.reader import sha256_of
 
     other = golden_bundle(NAME, "0.5,0.2") / "model.onnx"  # the same weights, another selection
-    shutil.copy(other, own_copy / "model.onnx")
-    manifest = json.loads((own_copy / "manifest.json").read_text())
+    shutil.copy(other, copied / "model.onnx")
+    manifest = json.loads((copied / "manifest.json").read_text())
     manifest["files"]["model.onnx"] = {"sha256": sha256_of(other), "bytes": other.stat().st_size}
-    edit_manifest(own_copy, files=manifest["files"])
-    with trbert_deploy.load(own_copy, mode="staged", verify=True) as engine:
+    edit_manifest(copied, files=manifest["files"])
+    with trbert_deploy.load(copied, mode="staged", verify=True) as engine:
         assert verify_engine(engine).passed
-    with trbert_deploy.load(own_copy, mode="fused", verify=True) as engine:
+    with trbert_deploy.load(copied, mode="fused", verify=True) as engine:
         result = verify_engine(engine)
     assert not result.passed
     assert any("kept positions differ" in complaint for complaint in result.complaints)
