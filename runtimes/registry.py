@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +25,8 @@ class RuntimePart(ABC):
         modes: which of a bundle's graphs it runs.
         devices: that it runs on, the default first.
         providers: names of further ways to run under the same library, each on `provider_device`.
-        packages: of its optional packages, the extra that brings each.
+        packages: of the optional packages that it imports, the extra that brings each.
+        distributions: whose versions `env` says; by default those that are named as `packages`.
         targets: what `bench --beside` can measure: provider and device, by name.
     """
 
@@ -35,6 +37,7 @@ class RuntimePart(ABC):
     devices: ClassVar[Sequence[str]] = ("cpu",)
     providers: ClassVar[Mapping[str, str]] = {}
     packages: ClassVar[Mapping[str, str]] = {}
+    distributions: ClassVar[Sequence[str]] = ()
     targets: ClassVar[Mapping[str, tuple[str | None, str]]] = {}
 
     @abstractmethod
@@ -62,7 +65,7 @@ class RuntimePart(ABC):
         return wanted
 
     def facts(self) -> Mapping[str, str]:
-        """What `env` says of it beside the versions of its packages; never fails."""
+        """What `env` says of it beside the versions of its packages; where several say the same, the first counts."""
         return {}
 
     def resolve(self, options: LoadOptions) -> LoadOptions:
@@ -87,12 +90,12 @@ class RuntimePart(ABC):
                 f"provider {options.provider!r} does not run on device {device!r}", "--device cuda, or no --provider"
             )
         if device not in self.devices:
-            hint = (
-                f"one of: {', '.join(self.devices)}"
-                if len(self.devices) > 1
-                else f"--device {self.devices[0]}, or --runtime ort"
+            if len(self.devices) > 1:
+                raise DeviceError(f"unknown device {device!r}", f"one of: {', '.join(self.devices)}")
+            raise DeviceError(
+                f"runtime {self.name!r} does not run on device {device!r}",
+                f"--device {self.devices[0]}, or --runtime ort",
             )
-            raise DeviceError(f"runtime {self.name!r} does not run on device {device!r}", hint)
         return replace(options, device=device)
 
 
@@ -107,11 +110,27 @@ RUNTIMES: Registry[RuntimePart] = Registry(
 )
 
 
+def known_parts() -> list[RuntimePart]:
+    """The parts that can be loaded; one of another package that cannot says so when it is asked for by its name."""
+    parts = []
+    for name in RUNTIMES.names():
+        with contextlib.suppress(TRBertError):
+            parts.append(RUNTIMES.get(name))
+    return parts
+
+
 def targets() -> dict[str, tuple[str, str | None, str]]:
     """Runtime, provider and device of everything that `bench --beside` can measure, by name."""
     return {
-        name: (part.name, provider, device) for part in RUNTIMES for name, (provider, device) in part.targets.items()
+        name: (part.name, provider, device)
+        for part in known_parts()
+        for name, (provider, device) in part.targets.items()
     }
+
+
+def optional_packages() -> dict[str, str]:
+    """Of the optional packages of all runtimes, the extra that brings each; for `missing_extra`."""
+    return {package: extra for part in known_parts() for package, extra in part.packages.items()}
 
 
 def open_runtime(bundle: Bundle, options: LoadOptions) -> Runtime:
