@@ -61,17 +61,17 @@ def build(
     from trbert_deploy.runtimes.tensorrt.builder import BuildSettings
     from trbert_deploy.runtimes.tensorrt.building import build_engines, graphs_to_build
     from trbert_deploy.runtimes.tensorrt.flavor import find_flavor
-    from trbert_deploy.shape_buckets import choose_grid
+    from trbert_deploy.shape_buckets import choose_shape_buckets
 
     if data is not None and buckets is not None:
         raise typer.BadParameter("give --data or --buckets, not both")
     opened = open_bundle(bundle)
     find_flavor(flavor)  # before anything is counted
     graphs_to_build(opened, fused=fused)
-    grid = choose_grid(opened, buckets=buckets, data=data, rows=max_batch, items=max_items, say=note)
+    shapes = choose_shape_buckets(opened, buckets=buckets, data=data, rows=max_batch, entries=max_items, say=note)
     report = build_engines(
         opened,
-        grid,
+        shapes,
         flavor=flavor,
         settings=BuildSettings(compute_capability, workspace, optimization_level),
         fused=fused,
@@ -79,15 +79,15 @@ def build(
         say=note,
     )
     if as_json:
-        document = {"schema_version": "1.0", "command": "build", "bundle": str(bundle)}
-        write_json(document | dataclasses.asdict(report) | {"grid": grid.model_dump(mode="json")})
+        document = {"schema_version": "2.0", "command": "build", "bundle": str(bundle)}
+        write_json(document | dataclasses.asdict(report) | {"shapes": shapes.model_dump(mode="json")})
         return
     rows = []
     for engine in report.engines:
         size, reused = f"{engine.bytes / 2**20:.1f}", "from the cache" if engine.reused else ""
         rows.append((engine.graph, engine.precision, str(engine.profiles), size, f"{engine.seconds:.1f}", reused))
     stdout.print(rows_table(("engine of", "precision", "profiles", "MiB", "built in s", ""), rows))
-    tokens = "/".join(",".join(map(str, one)) for one in (grid.lengths, *grid.kept))
-    stdout.print(f"buckets {tokens}, up to {grid.rows} rows, in {report.folder}", markup=False)
+    tokens = "/".join(",".join(map(str, one)) for one in (shapes.lengths, *shapes.kept))
+    stdout.print(f"buckets {tokens}, up to {shapes.rows} rows, in {report.folder}", markup=False)
     where = "" if engines is None else f" --engines {shlex.quote(str(engines))}"
     next_command(f"trbert-deploy verify {shlex.quote(str(bundle))} --runtime trt{where}")
