@@ -69,9 +69,7 @@ def choose_shape_buckets(
     if counted is None:
         say("no data: buckets double from 32 tokens on (give real rows with --data, or --buckets)")
         kept = tuple(doubling_buckets(most) for most in largest)
-        return ShapeBuckets(
-            lengths=doubling_buckets(task.max_length), kept=kept, rows=rows, entries=entries or usual
-        )
+        return ShapeBuckets(lengths=doubling_buckets(task.max_length), kept=kept, rows=rows, entries=entries or usual)
     kept = tuple(quantile_buckets(one, most) for one, most in zip(counted.kept, largest, strict=True))
     lengths = quantile_buckets(counted.lengths, task.max_length)
     return ShapeBuckets(lengths=lengths, kept=kept, rows=rows, entries=entries or counted.entries or usual)

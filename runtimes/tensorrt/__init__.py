@@ -20,9 +20,9 @@ class TensorRT(RuntimePart):
     title = "TensorRT"
     what = "TensorRT engines that `build` made"
     devices = ("cuda",)
-    packages = {"tensorrt": "trt", "tensorrt_rtx_bindings": "trt-rtx", "cuda": "trt-rtx"}  # noqa: RUF012
+    packages = {"tensorrt": "trt", "tensorrt_rtx_bindings": "trt-rtx", "cuda": "trt-rtx"}
     distributions = ("tensorrt", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs", "cuda-bindings")
-    targets = {"trt": (None, "cuda")}  # noqa: RUF012
+    targets = {"trt": (None, "cuda")}
 
     def open(self, bundle: Bundle, options: LoadOptions) -> Runtime:
         """See `RuntimePart.open`."""

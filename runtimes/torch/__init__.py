@@ -21,7 +21,7 @@ class Torch(RuntimePart):
     what = "the PyTorch reference"
     modes = ("staged", "dense")
     devices = ("cpu", "cuda")
-    packages = {"torch": "torch", "transformers": "torch", "safetensors": "torch", "huggingface_hub": "torch"}  # noqa: RUF012
+    packages = {"torch": "torch", "transformers": "torch", "safetensors": "torch", "huggingface_hub": "torch"}
     distributions = ("torch", "transformers")
 
     def open(self, bundle: Bundle, options: LoadOptions) -> Runtime:

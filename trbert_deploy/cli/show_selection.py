@@ -115,7 +115,9 @@ def _in_a_line(prediction: Prediction) -> str:
     """What was chosen, and its probability; of several labels those that were, of bare scores all."""
     if "tokens" in prediction:
         return ", ".join(f"{_json(one['text'])} {one['label']} {one['score']:.4g}" for one in prediction["tokens"])
-    chosen = {key: prediction[key] for key in ("label", "labels", "answer", "choice", "text", "score") if key in prediction}
+    chosen = {
+        key: prediction[key] for key in ("label", "labels", "answer", "choice", "text", "score") if key in prediction
+    }
     if "choice" in prediction:
         chosen["score"] = prediction["scores"][prediction["choice"]]
     return ", ".join(

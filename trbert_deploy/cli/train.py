@@ -16,6 +16,7 @@ from trbert_deploy.training.arguments import TrainingArguments
 if TYPE_CHECKING:
     from trbert_deploy.training.results import TrainingResults
 
+
 def train(
     model: Annotated[
         str,
