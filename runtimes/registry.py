@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from trbert_deploy.bundle import Bundle
 from trbert_deploy.core.errors import DeviceError, TRBertError
 from trbert_deploy.core.registry import Registry
-from trbert_deploy.runtimes.base import Runtime
-from trbert_deploy.runtimes.options import MODES, LoadOptions
+from trbert_deploy.runtimes.options import MODES, LoadOptions, Mode
+
+if TYPE_CHECKING:  # the command line reads the parts before numpy is there
+    from trbert_deploy.bundle import Bundle
+    from trbert_deploy.runtimes.base import Runtime
+
+
+Options = TypeVar("Options", bound=LoadOptions)
 
 
 class RuntimePart(ABC):
@@ -26,16 +32,18 @@ class RuntimePart(ABC):
         providers: names of further ways to run under the same library, each on `provider_device`.
         packages: of its optional packages, the extra that brings each.
         targets: what `bench --beside` can measure: provider and device, by name.
+        proved: the modes that `verify` replays, on the device's own provider; on another one the staged mode alone.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     what: ClassVar[str]
-    modes: ClassVar[Sequence[str]] = MODES
+    modes: ClassVar[Sequence[Mode]] = MODES
     devices: ClassVar[Sequence[str]] = ("cpu",)
     providers: ClassVar[Mapping[str, str]] = {}
     packages: ClassVar[Mapping[str, str]] = {}
     targets: ClassVar[Mapping[str, tuple[str | None, str]]] = {}
+    proved: ClassVar[Sequence[Mode]] = ("staged",)
 
     @abstractmethod
     def open(self, bundle: Bundle, options: LoadOptions) -> Runtime:
@@ -48,6 +56,14 @@ class RuntimePart(ABC):
         Raises:
             TRBertError: it does not run so here; says how to mend it.
         """
+
+    def label(self, provider: str | None) -> str:
+        """What stands for the runtime and a provider of it in reports, such as ``"ort"`` or ``"ort rtx"``."""
+        return self.name if provider is None else f"{self.name} {provider}"
+
+    def full_title(self, provider: str | None) -> str:
+        """The same for people, such as ``"ONNX Runtime with TensorRT-RTX"``."""
+        return self.title if provider is None else f"{self.title} with {self.providers[provider]}"
 
     def default_device(self, provider: str | None) -> str:
         """The device where none is named."""
@@ -65,7 +81,7 @@ class RuntimePart(ABC):
         """What `env` says of it beside the versions of its packages; never fails."""
         return {}
 
-    def resolve(self, options: LoadOptions) -> LoadOptions:
+    def resolve(self, options: Options) -> Options:
         """The options with the device filled in.
 
         Raises:
@@ -107,10 +123,21 @@ RUNTIMES: Registry[RuntimePart] = Registry(
 )
 
 
+def known_parts() -> list[RuntimePart]:
+    """The parts that can be loaded; one of another package that cannot says so when it is asked for by its name."""
+    parts = []
+    for name in RUNTIMES.names():
+        with contextlib.suppress(TRBertError):
+            parts.append(RUNTIMES.get(name))
+    return parts
+
+
 def targets() -> dict[str, tuple[str, str | None, str]]:
     """Runtime, provider and device of everything that `bench --beside` can measure, by name."""
     return {
-        name: (part.name, provider, device) for part in RUNTIMES for name, (provider, device) in part.targets.items()
+        name: (part.name, provider, device)
+        for part in known_parts()
+        for name, (provider, device) in part.targets.items()
     }
 
 

@@ -366,10 +366,10 @@ def cli() -> Callable[..., Any]:
     """Runs the command line in this process: `cli("inspect", folder)` gives exit_code, stdout and stderr."""
     from typer.testing import CliRunner
 
-    from trbert_deploy.cli.main import app
+    from trbert_deploy.cli.app import make_app
 
     def run(*arguments: object, **options: Any) -> Any:
-        return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
+        return CliRunner().invoke(make_app(), [str(argument) for argument in arguments], **options)
 
     return run
 

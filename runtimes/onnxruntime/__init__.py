@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from trbert_deploy.bundle import Bundle
 from trbert_deploy.core.extras import require
-from trbert_deploy.runtimes.base import Runtime
 from trbert_deploy.runtimes.options import LoadOptions
 from trbert_deploy.runtimes.registry import RuntimePart
+
+if TYPE_CHECKING:
+    from trbert_deploy.bundle import Bundle
+    from trbert_deploy.runtimes.base import Runtime
 
 
 class OnnxRuntime(RuntimePart):
@@ -26,6 +28,8 @@ class OnnxRuntime(RuntimePart):
         "ort-tensorrt": ("tensorrt", "cuda"),
         "ort-rtx": ("rtx", "cuda"),
     }
+
+    proved = ("staged", "fused")
 
     def open(self, bundle: Bundle, options: LoadOptions) -> Runtime:
         """See `RuntimePart.open`."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from trbert_deploy.cli.options import BundleArgument, EnginesOption, JsonOption
+from trbert_deploy.cli.options import BundleArgument, JsonOption
 from trbert_deploy.cli.output import next_command, note, rows_table, stdout, write_json
 
 
@@ -53,7 +53,7 @@ def build(
     fused: Annotated[
         bool, typer.Option("--fused", help="Build model.onnx too, all stages in one engine; budget mode only.")
     ] = False,
-    engines: EnginesOption = None,
+    engines: Annotated[Path | None, typer.Option()] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build TensorRT engines of a bundle's stages, and of its dense graph; what is in the cache is not built again."""
