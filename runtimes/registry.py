@@ -30,7 +30,8 @@ class RuntimePart(ABC):
         modes: which of a bundle's graphs it runs.
         devices: that it runs on, the default first.
         providers: names of further ways to run under the same library, each on `provider_device`.
-        packages: of its optional packages, the extra that brings each.
+        packages: of the optional packages that it imports, the extra that brings each.
+        distributions: whose versions `env` says; by default those that are named as `packages`.
         targets: what `bench --beside` can measure: provider and device, by name.
         proved: the modes that `verify` replays, on the device's own provider; on another one the staged mode alone.
     """
@@ -42,6 +43,7 @@ class RuntimePart(ABC):
     devices: ClassVar[Sequence[str]] = ("cpu",)
     providers: ClassVar[Mapping[str, str]] = {}
     packages: ClassVar[Mapping[str, str]] = {}
+    distributions: ClassVar[Sequence[str]] = ()
     targets: ClassVar[Mapping[str, tuple[str | None, str]]] = {}
     proved: ClassVar[Sequence[Mode]] = ("staged",)
 
@@ -78,7 +80,7 @@ class RuntimePart(ABC):
         return wanted
 
     def facts(self) -> Mapping[str, str]:
-        """What `env` says of it beside the versions of its packages; never fails."""
+        """What `env` says of it beside the versions of its packages; where several say the same, the first counts."""
         return {}
 
     def resolve(self, options: Options) -> Options:
@@ -103,12 +105,12 @@ class RuntimePart(ABC):
                 f"provider {options.provider!r} does not run on device {device!r}", "--device cuda, or no --provider"
             )
         if device not in self.devices:
-            hint = (
-                f"one of: {', '.join(self.devices)}"
-                if len(self.devices) > 1
-                else f"--device {self.devices[0]}, or --runtime ort"
+            if len(self.devices) > 1:
+                raise DeviceError(f"unknown device {device!r}", f"one of: {', '.join(self.devices)}")
+            raise DeviceError(
+                f"runtime {self.name!r} does not run on device {device!r}",
+                f"--device {self.devices[0]}, or --runtime ort",
             )
-            raise DeviceError(f"runtime {self.name!r} does not run on device {device!r}", hint)
         return replace(options, device=device)
 
 
@@ -139,6 +141,11 @@ def targets() -> dict[str, tuple[str, str | None, str]]:
         for part in known_parts()
         for name, (provider, device) in part.targets.items()
     }
+
+
+def optional_packages() -> dict[str, str]:
+    """Of the optional packages of all runtimes, the extra that brings each; for `missing_extra`."""
+    return {package: extra for part in known_parts() for package, extra in part.packages.items()}
 
 
 def open_runtime(bundle: Bundle, options: LoadOptions) -> Runtime:

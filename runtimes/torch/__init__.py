@@ -22,6 +22,7 @@ class Torch(RuntimePart):
     modes = ("staged", "dense")
     devices = ("cpu", "cuda")
     packages = {"torch": "torch", "transformers": "torch", "safetensors": "torch", "huggingface_hub": "torch"}  # noqa: RUF012
+    distributions = ("torch", "transformers")
 
     def open(self, bundle: Bundle, options: LoadOptions) -> Runtime:
         """See `RuntimePart.open`."""
@@ -31,6 +32,15 @@ class Torch(RuntimePart):
             bundle, device=options.device, threads=options.threads, dense=dense
         )
         return opened
+
+    def facts(self) -> dict[str, str]:
+        """See `RuntimePart.facts`: the GPU, as PyTorch sees it."""
+        try:
+            import torch
+
+            return {"cuda_device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"}
+        except Exception:  # a broken installation must not stop a report
+            return {"cuda_device": "unknown (torch is not installed)"}
 
 
 RUNTIME = Torch()

@@ -166,14 +166,15 @@ class BundleTokenizer:
 
     def _arrays(self, sequences: Sequence[TokenSequence]) -> dict[str, IntArray]:
         """Ids, mask and types of sequences: [N] each, in multiple choice [options, N]."""
-        width = max(len(sequence.ids) for sequence in sequences)
-        names = [spec.name for spec in self._task.inputs if spec.per_token]
-        arrays = {name: np.zeros((len(sequences), width), dtype=np.int64) for name in names}
+        shape = (len(sequences), max(len(sequence.ids) for sequence in sequences))
+        arrays = {
+            spec.name: np.full(shape, spec.padding, dtype=np.int64) for spec in self._task.inputs if spec.per_token
+        }
         for place, sequence in enumerate(sequences):
-            length = len(sequence.ids)
-            given = {"input_ids": sequence.ids, "attention_mask": 1, "token_type_ids": sequence.types}
-            for name in names:
-                arrays[name][place, :length] = given[name]
+            ones = [1] * len(sequence.ids)
+            given = {"input_ids": sequence.ids, "attention_mask": ones, "token_type_ids": sequence.types}
+            for name, array in arrays.items():
+                array[place, : len(ones)] = given[name]
         return arrays if self._task.sequences_axis else {name: array[0] for name, array in arrays.items()}
 
 
