@@ -56,7 +56,9 @@ class Dataset:
     @property
     def entries(self) -> int:
         """Sentences or candidates of a row that the head scores, padding included; 0 where it scores none."""
-        scored = [self.inputs[one.name] for one in self.task.own_inputs if len(one.axes) > 1 and one.name in self.inputs]
+        scored = [
+            self.inputs[one.name] for one in self.task.own_inputs if len(one.axes) > 1 and one.name in self.inputs
+        ]
         return max((array.shape[1] for array in scored), default=0)
 
     def batch(self, rows: IntArray) -> dict[str, IntArray]:

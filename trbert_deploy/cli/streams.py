@@ -1,4 +1,4 @@
-"""The standard streams of a command: UTF-8, and an end without a traceback where nobody reads them or a disk is full."""
+"""The standard streams of a command: UTF-8, and no traceback where nobody reads them or a disk is full."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def take_streams() -> None:
 
 def _taken(stream: TextIO | None, own: TextIO | None, *, is_result: bool) -> TextIO:
     if stream is None:  # it was closed before the start
-        return open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for as long as the process lives)
+        return open(os.devnull, "w", encoding="utf-8")
     if stream is own and isinstance(stream, io.TextIOWrapper):
         return _Stream(stream, is_result=is_result)
     return stream

@@ -139,9 +139,7 @@ class BundleTokenizer:
     def _row(self, item: Item, parts: Mapping[str, Sequence[Encoding]]) -> Row:
         if item.arrays:
             length = item.arrays["input_ids"].shape[-1]
-            return Row(
-                item.arrays, length, text=item.context, offsets=item.offsets, extras=item.extras, name=item.name
-            )
+            return Row(item.arrays, length, text=item.context, offsets=item.offsets, extras=item.extras, name=item.name)
         text = self._task.text
         assert text is not None
         ids = {key: [encoding.ids for encoding in encodings] for key, encodings in parts.items()}
