@@ -143,7 +143,8 @@ def _tiny_model(
 ) -> Any:
     import torch
 
-    from trbert_deploy.model import MODEL_CLASSES, TRBertConfig
+    from trbert_deploy.model import TRBertConfig, model_class
+    from trbert_deploy.tasks import TASKS
 
     sizes = {
         "bert": {
@@ -160,7 +161,7 @@ def _tiny_model(
         num_labels=num_labels,
     )
     generator = torch.Generator().manual_seed(seed)
-    model = MODEL_CLASSES[task](config)
+    model = model_class(TASKS.get(task))(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "LayerNorm" in name or "layer_norm" in name:
@@ -182,20 +183,20 @@ def _random_rows(model: Any, lengths: Sequence[int], seed: int = 0, options: int
     vocab_size = model.config.backbone.vocab_size
     rows = []
     for length in lengths:
-        shape = (1, options, length) if model.task.multiple_choice else (1, length)
+        shape = (1, options, length) if model.task.sequences_axis else (1, length)
         row = {
             "input_ids": rng.integers(0, vocab_size, shape),
             "attention_mask": np.ones(shape, dtype=np.int64),
             "token_type_ids": rng.integers(0, 2, shape),
         }
-        if model.task.multiple_choice:
+        if model.task.sequences_axis:
             for option in range(1, options):  # options of a row differ in length
                 row["attention_mask"][0, option, max(1, length - option) :] = 0
             row["question_ends"] = np.array([max(1, length - 3)])
-        if "sentence_spans" in model.task.inputs:
+        if model.spec.input("sentence_spans"):
             middle = (length - 1) // 2
             row["sentence_spans"] = np.array([[[0, middle], [middle, length - 1], [-1, -1]]])
-        if "candidate_positions" in model.task.inputs:
+        if model.spec.input("candidate_positions"):
             row["candidate_positions"] = np.array([[0, length // 2, -1, length - 1]])
         rows.append(row)
     return rows
@@ -241,7 +242,7 @@ def _answer(model: Any, inputs: Mapping[str, np.ndarray], keep: Sequence[float] 
         output = model(**{name: torch.from_numpy(array) for name, array in inputs.items()}, keep=keep)
     masks = [mask.numpy() for mask in output.keep_masks]
     chains = [
-        kept_positions([mask[row] for mask in masks], model.task.restores) for row in range(len(inputs["input_ids"]))
+        kept_positions([mask[row] for mask in masks], model.full_length) for row in range(len(inputs["input_ids"]))
     ]
     kept = [[chain[step].tolist() for chain in chains] for step in range(len(masks))]
     return {name: value.numpy() for name, value in output.outputs.items()}, kept
@@ -434,7 +435,7 @@ def toy_run(toy_words: list[str], toy_tokenizer: Any, tmp_path_factory: pytest.T
     from transformers import BertConfig, BertForSequenceClassification
 
     from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
-    from trbert_deploy.training.start import with_selectors
+    from trbert_deploy.training.initial import with_selectors
 
     folder = tmp_path_factory.mktemp("run")
     config = BertConfig(
