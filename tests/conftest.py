@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import random
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tracing
+from disk_cache import cached, hash_of
 from hypothesis import settings
 
 # Threads cost more than they bring on models this small, and wait for each other where the machine is busy.
@@ -255,32 +258,27 @@ def answer() -> Callable[..., tuple[Arrays, list]]:
 
 
 class Traced:
-    """A model's graphs, each traced once a session: tracing takes seconds."""
+    """A model's graphs, each traced when it is first asked for."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self._stages: dict[tuple[int, bool], Any] = {}
-        self._dense: Any = None
+        self._graphs: dict[Any, Any] = {}
 
     def stage(self, index: int, by_budget: bool) -> Any:
         """The ONNX graph of a stage; the last one is the same in both modes."""
-        from trbert_deploy.export.trace import trace_stage
-
         key = (index, by_budget and index < self.model.num_stages - 1)
-        if key not in self._stages:
-            self._stages[key] = trace_stage(self.model, index, by_budget)
-        return self._stages[key]
+        if key not in self._graphs:
+            self._graphs[key] = tracing.stage(self.model, *key)
+        return self._graphs[key]
 
     def stages(self, by_budget: bool) -> list[Any]:
         return [self.stage(index, by_budget) for index in range(self.model.num_stages)]
 
     def dense(self) -> Any:
         """The graph without reduction."""
-        from trbert_deploy.export.trace import trace_dense
-
-        if self._dense is None:
-            self._dense = trace_dense(self.model)
-        return self._dense
+        if "dense" not in self._graphs:
+            self._graphs["dense"] = tracing.dense(self.model)
+        return self._graphs["dense"]
 
     def fused(self, keep: Sequence[float]) -> Any:
         from trbert_deploy.export.fuse import fuse
@@ -376,22 +374,31 @@ def cli() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def golden_bundle(tmp_path_factory: pytest.TempPathFactory, cli: Callable[..., Any]) -> Callable[..., Path]:
-    """Exports upstream's checkpoint of that name by the command line, with its dense graph; once a session.
+def own_copy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Copies a folder that is cached on disk to this session's: whatever is written there or beside it, ends with it."""
+    folder = tmp_path_factory.mktemp("bundles")
+    return functools.cache(lambda cached: Path(shutil.copytree(cached, folder / cached.name)))
+
+
+@pytest.fixture(scope="session")
+def golden_bundle(own_copy: Callable[..., Path]) -> Callable[..., Path]:
+    """Exports upstream's checkpoint of that name, with its dense graph; `keep` are budgets as on the command line.
 
     Tests must not change the folder: copy it first.
     """
-    folder = tmp_path_factory.mktemp("bundles")
 
-    @functools.cache
-    def export(name: str, keep: str | None) -> Path:
-        out = folder / (f"{name}-{keep}" if keep else name)
-        extra = ["--keep", keep] if keep else []
-        result = cli("export", GOLDEN / name, "--out", out, "--with-dense", *extra)
-        assert result.exit_code == 0, result.output
-        return out
+    def export(name: str, keep: str | None = None) -> Path:
+        def make(out: Path) -> None:
+            from trbert_deploy.checkpoint import load_checkpoint
+            from trbert_deploy.export.exporter import export_bundle
 
-    return lambda name, keep=None: export(name, keep)  # the cache tells `(name)` from `(name, None)`
+            budgets = keep and [float(budget) for budget in keep.split(",")]
+            with tracing.traced_once():
+                export_bundle(load_checkpoint(GOLDEN / name), out, keep=budgets, with_dense=True)
+
+        return own_copy(cached(f"bundles/{name}-{keep}" if keep else f"bundles/{name}", make))
+
+    return export
 
 
 @pytest.fixture(scope="session")
@@ -411,6 +418,46 @@ def train_wordpiece() -> Callable[..., Path]:
         return folder / "vocab.txt"
 
     return train
+
+
+@pytest.fixture(scope="session")
+def cached_text_bundle(train_wordpiece: Callable[..., Path]) -> Callable[..., Path]:
+    """As `text_bundle`, in the place where later runs find it too."""
+
+    def export(task: str, backbone: str = "bert", *, num_labels: int = 3, tokenizer: bool = True) -> Path:
+        def make(place: Path) -> None:
+            from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
+            from trbert_deploy.export.exporter import export_bundle
+
+            # One has all that a bundle may have; the others, which are there for their texts, export in half the time.
+            whole = (task, backbone) == ("sequence-classification", "bert")
+            model = _tiny_model(task, backbone, layers=4 if whole else 2, num_labels=num_labels)
+            save_checkpoint(model, place / "model")
+            if tokenizer:
+                train_wordpiece(place / "model", 120, limit_alphabet=36)
+            with tracing.traced_once():
+                export_bundle(load_checkpoint(place / "model"), place / "bundle", with_dense=whole)
+
+        name = f"{task}-{backbone}-{num_labels}-{'text' if tokenizer else 'ids'}"
+        return cached(f"bundles/{name}", make) / "bundle"
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def text_bundle(
+    cached_text_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """Exports a tiny random model of a task with a WordPiece tokenizer trained on reviews.
+
+    Tests must not change the folder: copy it first.
+    """
+
+    @functools.cache
+    def copy(cached: Path) -> Path:
+        return Path(shutil.copytree(cached, tmp_path_factory.mktemp("text-bundles") / "bundle"))
+
+    return lambda *given, **options: copy(cached_text_bundle(*given, **options))
 
 
 @pytest.fixture(scope="session")
@@ -461,11 +508,15 @@ def toy_run(toy_words: list[str], toy_tokenizer: Any, tmp_path_factory: pytest.T
 
 
 @pytest.fixture(scope="session")
-def shipped_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model that ships with the project, exported without its reference; once a session."""
+def shipped_bundle(own_copy: Callable[..., Path]) -> Path:
+    """The model that ships with the project, exported without its reference. Tests must not change the folder."""
     from trbert_deploy.checkpoint import load_checkpoint
     from trbert_deploy.export.exporter import export_bundle
-    from trbert_deploy.shipped_models import DEFAULT_MODEL
+    from trbert_deploy.shipped_models import DEFAULT_MODEL, shipped_folder
 
-    out = tmp_path_factory.mktemp("shipped") / "bundle"
-    return export_bundle(load_checkpoint(DEFAULT_MODEL), out, with_reference=False).folder
+    def make(out: Path) -> None:
+        with tracing.traced_once():
+            export_bundle(load_checkpoint(DEFAULT_MODEL), out, with_reference=False)
+
+    files = sorted(path for path in shipped_folder(DEFAULT_MODEL).iterdir() if path.is_file())
+    return own_copy(cached(f"bundles/shipped-{hash_of(files)}", make))

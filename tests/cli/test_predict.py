@@ -23,15 +23,9 @@ REVIEWS = list(read_json_lines(evaluation_file()))[:30]
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory, tiny_model, train_wordpiece):
-    """A tiny random classifier with a real tokenizer, exported as users do."""
-    from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
-    from trbert_deploy.export.exporter import export_bundle
-
-    folder = tmp_path_factory.mktemp("predict")
-    save_checkpoint(tiny_model("sequence-classification"), folder / "model")
-    train_wordpiece(folder / "model", 120, limit_alphabet=36)
-    return export_bundle(load_checkpoint(folder / "model"), folder / "bundle").folder
+def bundle(text_bundle):
+    """A tiny random classifier with a real tokenizer."""
+    return text_bundle("sequence-classification")
 
 
 @pytest.fixture(scope="session")

@@ -68,10 +68,10 @@ class Built:
 
 
 @pytest.fixture(scope="session")
-def cpp(text_bundle: Callable[..., Path]) -> Built:
+def cpp(cached_text_bundle: Callable[..., Path]) -> Built:
     """Builds the library with warnings as errors. What is missing, a header say, fails the tests."""
     call(SOURCE / "scripts" / "debian_packages.sh", "--check")
-    bundle = text_bundle("sequence-classification")
+    bundle = cached_text_bundle("sequence-classification")
     BUILD.mkdir(parents=True, exist_ok=True)
     with FileLock(BUILD / "lock"):
         built = Built(BUILD / "onnxruntime", BUILD / "static", BUILD / "shared")
@@ -121,7 +121,7 @@ class Sanitized:
 
 
 @pytest.fixture(scope="session")
-def sanitized(cpp: Built, text_bundle: Callable[..., Path]) -> Callable[[str], Sanitized]:
+def sanitized(cpp: Built, cached_text_bundle: Callable[..., Path]) -> Callable[[str], Sanitized]:
     """Builds with "address,undefined" or "thread"; once a session."""
 
     @functools.cache
@@ -130,7 +130,7 @@ def sanitized(cpp: Built, text_bundle: Callable[..., Path]) -> Callable[[str], S
         compiler = ("-DCMAKE_C_COMPILER=clang", "-DCMAKE_CXX_COMPILER=clang++", "-DCMAKE_BUILD_TYPE=None")
         options = [*compiler, *AS_ONE, f"-DTRBERT_SANITIZE={sanitizer}", "-DCMAKE_CXX_FLAGS=-O1 -g1"]
         options += [f"-DONNXRUNTIME_ROOT={cpp.onnxruntime}", "-DTRBERT_WERROR=ON"]
-        options += ["-DTRBERT_BUILD_TESTS=ON", f"-DTRBERT_TEST_BUNDLE={text_bundle('sequence-classification')}"]
+        options += ["-DTRBERT_BUILD_TESTS=ON", f"-DTRBERT_TEST_BUNDLE={cached_text_bundle('sequence-classification')}"]
         fuzzers = f"-DTRBERT_BUILD_FUZZERS={'OFF' if sanitizer == 'thread' else 'ON'}"
         with FileLock(BUILD / "lock"):
             call("cmake", "-S", SOURCE, "-B", folder, *options, fuzzers)
@@ -140,28 +140,6 @@ def sanitized(cpp: Built, text_bundle: Callable[..., Path]) -> Callable[[str], S
         return Sanitized(folder, (*compiler, flags, fuzzers, f"-DCMAKE_PREFIX_PATH={folder / 'installed'}"))
 
     return build
-
-
-@pytest.fixture(scope="session")
-def text_bundle(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[..., Any], train_wordpiece: Callable[..., Path]
-) -> Callable[..., Path]:
-    """Exports a tiny random model of a task with a WordPiece tokenizer trained on reviews; once a session."""
-    from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
-    from trbert_deploy.export.exporter import export_bundle
-
-    folder = tmp_path_factory.mktemp("cpp-bundles")
-
-    @functools.cache
-    def export(task: str, backbone: str) -> Path:
-        place = folder / f"{task}-{backbone}"
-        # One has all that a bundle may have; the others, which are there for their texts, export in half the time.
-        whole = (task, backbone) == ("sequence-classification", "bert")
-        save_checkpoint(tiny_model(task, backbone, layers=4 if whole else 2), place / "model")
-        train_wordpiece(place / "model", 120, limit_alphabet=36)
-        return export_bundle(load_checkpoint(place / "model"), place / "bundle", with_dense=whole).folder
-
-    return lambda task, backbone="bert": export(task, backbone)
 
 
 class _Options(ctypes.Structure):

@@ -34,7 +34,8 @@ class Bert(Backbone):
 
     def build(self, config: Any) -> nn.Module:
         """See `Backbone.build`."""
-        return BertModel(config, add_pooling_layer=False)
+        module: nn.Module = BertModel(config, add_pooling_layer=False)
+        return module
 
     def limits(self, config: Any) -> Limits:
         """See `Backbone.limits`."""

@@ -32,7 +32,8 @@ class DistilBert(Backbone):
 
     def build(self, config: Any) -> nn.Module:
         """See `Backbone.build`."""
-        return DistilBertModel(config)
+        module: nn.Module = DistilBertModel(config)
+        return module
 
     def limits(self, config: Any) -> Limits:
         """See `Backbone.limits`."""

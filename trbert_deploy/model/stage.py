@@ -113,7 +113,7 @@ def enter(model: StagedModel, inputs: Mapping[str, Tensor]) -> Tokens:
     if task.sequences_axis is None:
         valid = attention_mask > 0
         return Tokens(states, valid, positions.expand_as(valid))
-    states = torch.unflatten(states, 0, input_ids.shape[:2])
+    states = states.reshape(*input_ids.shape, states.shape[-1])
     valid = attention_mask.amax(dim=1) > 0
     protected: Tensor | None = None
     if task.protected_from is not None:
