@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from trbert_deploy.cli.options import JsonOption, parse_numbers
-from trbert_deploy.cli.output import next_command, note, stderr, stdout, write_json
+from trbert_deploy.cli.output import next_command, note, stdout, write_json
 from trbert_deploy.core.extras import require
 from trbert_deploy.training.arguments import TrainingArguments
 
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from trbert_deploy.training.results import TrainingResults
 
 _DEFAULT = TrainingArguments()
-_NOTE_EVERY = 50  # steps between two lines where there is no terminal
 
 
 def train(
@@ -114,11 +111,15 @@ def train(
     if alpha is not None and alphas is not None:
         raise typer.BadParameter("give --alpha or --alphas, not both")
     prices = parse_numbers(alphas, "0.5,1,2") or [1.0 if alpha is None else alpha]
-    for package in ("torch", "transformers", "accelerate", "datasets", "matplotlib"):
+    for package in ("torch", "transformers", "accelerate", "datasets", "matplotlib", "sklearn"):
         require(package, "train", extra="train")
+    from trbert_deploy.cli.training_progress import training_reporter
     from trbert_deploy.training.run import train as run_training
 
     arguments = TrainingArguments(
+        alphas=tuple(prices),
+        eval_data=eval_data,
+        device=device,
         labels=tuple(name.strip() for name in labels.split(",")) if labels else None,
         hold_out=hold_out,
         max_length=max_length,
@@ -139,10 +140,8 @@ def train(
         joint_learning_rate=joint_learning_rate,
         save_every=save_every,
     )
-    with _progress() as report:
-        results = run_training(
-            model, data, out, arguments, alphas=prices, eval_data=eval_data, device=device, report=report
-        )
+    with training_reporter() as reporter:
+        results = run_training(model, data, out, arguments, reporter=reporter)
     if results is None:  # the main process speaks
         return
     if as_json:
@@ -165,32 +164,3 @@ def _show(results: TrainingResults) -> None:
     for row in rows:
         table.add_row(*row)
     stdout.print(table)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int, dict[str, float]], None]]:
-    """A bar on a terminal, else a line every few steps."""
-    if not stderr.is_terminal:
-
-        def line(phase: str, done: int, steps: int, latest: dict[str, float]) -> None:
-            if done % _NOTE_EVERY == 0 or done == steps:
-                note(f"{phase}, {done} of {steps}{_text(latest)}")
-
-        yield line
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[latest]}"), console=stderr) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def show(phase: str, done: int, steps: int, latest: dict[str, float]) -> None:
-            if phase not in tasks:
-                tasks[phase] = bar.add_task(phase, total=steps, latest="")
-            bar.update(tasks[phase], completed=done, total=steps, latest=_text(latest))
-
-        yield show
-
-
-def _text(latest: dict[str, float]) -> str:
-    return "".join(f", {name} {value:.3f}" for name, value in latest.items())

@@ -31,11 +31,17 @@ class Progress:
     averages: Mapping[str, float] = field(default_factory=dict)
     seconds_left: float | None = None
 
+    @property
+    def details(self) -> str:
+        """The averages, and the time left as far as it is known."""
+        averages = ", ".join(f"{name} {value:.3f}" for name, value in self.averages.items())
+        left = "" if self.seconds_left is None else f"{duration(self.seconds_left)} left"
+        return "; ".join(part for part in (averages, left) if part)
+
     def __str__(self) -> str:
         """A line for people."""
-        averages = "".join(f", {name} {value:.3f}" for name, value in self.averages.items())
-        left = "" if self.seconds_left is None else f"; {duration(self.seconds_left)} left"
-        return f"{self.part}: {int(self.done)} of {self.total} {self.unit}{averages}{left}"
+        said = f"{self.part}: {int(self.done)} of {self.total} {self.unit}"
+        return f"{said}, {self.details}" if self.details else said
 
 
 def duration(seconds: float) -> str:
