@@ -482,7 +482,7 @@ def toy_run(toy_words: list[str], toy_tokenizer: Any, tmp_path_factory: pytest.T
     from transformers import BertConfig, BertForSequenceClassification
 
     from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
-    from trbert_deploy.training.start import with_selectors
+    from trbert_deploy.training.initial import with_selectors
 
     folder = tmp_path_factory.mktemp("run")
     config = BertConfig(

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trbert_deploy.cli.options import JsonOption
-from trbert_deploy.cli.output import next_command, note, stderr, stdout, write_json
+from trbert_deploy.cli.output import next_command, note, stdout, write_json
 from trbert_deploy.core.extras import require
 from trbert_deploy.training.arguments import TrainingArguments
 
 if TYPE_CHECKING:
     from trbert_deploy.training.results import TrainingResults
-
-_NOTE_EVERY = 50  # steps between two lines where there is no terminal
 
 
 def train(
@@ -42,12 +38,13 @@ def train(
 
     The formulas and their sources are in the docstrings of trbert_deploy.training.
     """
-    for package in ("torch", "transformers", "accelerate", "datasets", "matplotlib"):
+    for package in ("torch", "transformers", "accelerate", "datasets", "matplotlib", "sklearn"):
         require(package, "train", extra="train")
+    from trbert_deploy.cli.training_progress import training_reporter
     from trbert_deploy.training.run import train as run_training
 
-    with _progress() as report:
-        results = run_training(model, data, out, arguments, report=report)
+    with training_reporter() as reporter:
+        results = run_training(model, data, out, arguments, reporter=reporter)
     if results is None:  # the main process speaks
         return
     if as_json:
@@ -70,32 +67,3 @@ def _show(results: TrainingResults) -> None:
     for row in rows:
         table.add_row(*row)
     stdout.print(table)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int, dict[str, float]], None]]:
-    """A bar on a terminal, else a line every few steps."""
-    if not stderr.is_terminal:
-
-        def line(phase: str, done: int, steps: int, latest: dict[str, float]) -> None:
-            if done % _NOTE_EVERY == 0 or done == steps:
-                note(f"{phase}, {done} of {steps}{_text(latest)}")
-
-        yield line
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[latest]}"), console=stderr) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def show(phase: str, done: int, steps: int, latest: dict[str, float]) -> None:
-            if phase not in tasks:
-                tasks[phase] = bar.add_task(phase, total=steps, latest="")
-            bar.update(tasks[phase], completed=done, total=steps, latest=_text(latest))
-
-        yield show
-
-
-def _text(latest: dict[str, float]) -> str:
-    return "".join(f", {name} {value:.3f}" for name, value in latest.items())
