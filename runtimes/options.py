@@ -22,8 +22,8 @@ class LoadOptions:
         device: where; one that is not there is an error, never a silent run on the CPU. By default the first that the
             runtime has: the CPU, where runtime or provider is TensorRT the GPU.
         mode: which graphs run: ``"staged"`` (one for each stage, rows regrouped between them), ``"fused"`` (a single
-            one) or ``"dense"`` (the same weights without reduction). PyTorch runs the reference when staged, and has no fused mode;
-            TensorRT runs it in budget mode only; dense needs an export with the dense graph, or PyTorch.
+            one) or ``"dense"`` (the same weights without reduction). PyTorch runs the reference when staged, and has no
+            fused mode; TensorRT has it in budget mode only; dense needs an export with the dense graph, or PyTorch.
         threads: intra-op threads; by default all usable cores. ONNX Runtime's pool is one for the whole process, and
             the first engine decides its size.
         engines: folder of TensorRT engines.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from trbert_deploy.api import load
-from trbert_deploy.bench.quality import answer_all
+from trbert_deploy.bench.outputs import run_all
 from trbert_deploy.bench.workload import Dataset, read_dataset
 from trbert_deploy.bundle import Bundle
 from trbert_deploy.calib_data import calibration_file
@@ -99,7 +99,7 @@ def _kept_counts(bundle: Bundle, dataset: Dataset) -> list[list[int]]:
         protected = None if task.protected_from is None else dataset.inputs[task.protected_from]
         return [budget_counts(dataset.lengths, fraction, protected).tolist() for fraction in reduction.fractions]
     with load(bundle, runtime="ort") as engine:
-        return [[len(row) for row in kept] for kept in answer_all(engine, dataset).kept]
+        return [[len(row) for row in kept] for kept in run_all(engine, dataset).kept]
 
 
 def _most_entries(task: TaskSpec, dataset: Dataset) -> int | None:

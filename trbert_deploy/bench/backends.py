@@ -156,7 +156,9 @@ class _Opener:
         options = self._options
         if (runtime, provider, device) == (options.runtime, options.provider, options.device):
             return
-        modes: list[Mode] = [options.mode, *(["dense"] if self._bundle.manifest.dense is not None else [])]
+        modes: list[Mode] = [options.mode]
+        if self._bundle.manifest.dense is not None:
+            modes.append("dense")
         with ExitStack() as tried:
             try:
                 opened = [

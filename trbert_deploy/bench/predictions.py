@@ -6,6 +6,7 @@ import numpy as np
 
 from trbert_deploy.bench.outputs import RowOutputs
 from trbert_deploy.core.specs import TaskSpec
+from trbert_deploy.text.spans import sigmoid
 
 
 def predictions(task: TaskSpec, outputs: RowOutputs) -> list[int]:
@@ -20,7 +21,7 @@ def predictions(task: TaskSpec, outputs: RowOutputs) -> list[int]:
         if told["activation"] == "identity":
             return []
         if told["activation"] == "sigmoid":
-            return (1.0 / (1.0 + np.exp(-logits.astype(np.float64))) >= told["threshold"]).astype(int).tolist()
+            return [int(score >= told["threshold"]) for score in sigmoid(logits)]
         return [int(logits.argmax(-1))]
     found: list[int] = []
     for output in task.outputs:

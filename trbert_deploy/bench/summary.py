@@ -24,8 +24,8 @@ def sentence(workloads: Sequence[WorkloadResult], baseline: str | None, quality:
 
 def _speed(workloads: Sequence[WorkloadResult], baseline: str | None, reduces: bool) -> str:
     if baseline is None:
-        times = [(one, next(iter(one.latencies.values())).p50_ms) for one in workloads]
-        return ", ".join(f"{ms:.1f} ms at {one.name}" for one, ms in times) + ", with nothing to compare it with"
+        own = [(one.name, next(iter(one.latencies.values())).p50_ms) for one in workloads]
+        return ", ".join(f"{ms:.1f} ms at {name}" for name, ms in own) + ", with nothing to compare it with"
     if baseline == TORCH:
         what = "PyTorch with the same token reduction" if reduces else "PyTorch"
     else:

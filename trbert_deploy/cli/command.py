@@ -108,9 +108,10 @@ class _Option:
 
     def parameter(self) -> inspect.Parameter:
         """For Typer."""
-        said, default = self.flag, self.field.default
-        if self.several and default:
-            default = [",".join(map(str, default))]
+        said = self.flag
+        default: Any = self.field.default
+        if self.several:  # as it would be typed; None, where there is none, leaves it out of help
+            default = [",".join(map(str, default))] if default else None
         info = typer.Option(
             *self._names(),
             help=self._help(),
@@ -128,7 +129,7 @@ class _Option:
         return inspect.Parameter(
             self.field.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=default or None if self.several else default,
+            default=default,
             annotation=Annotated[kind, info],
         )
 
@@ -185,7 +186,7 @@ def _options_class(annotation: Any) -> tuple[type | None, tuple[str, ...] | None
     if get_origin(annotation) is Annotated:
         annotation, *notes = get_args(annotation)
         wanted = next((note.names for note in notes if isinstance(note, Only)), None)
-    return (annotation if dataclasses.is_dataclass(annotation) else None), wanted
+    return (annotation if isinstance(annotation, type) and dataclasses.is_dataclass(annotation) else None), wanted
 
 
 def _options(owner: type, choices: Mapping[str, Choices]) -> list[_Option]:
@@ -198,5 +199,6 @@ def _options(owner: type, choices: Mapping[str, Choices]) -> list[_Option]:
             (kind,) = (one for one in get_args(kind) if one is not NoneType)
         several = get_origin(kind) is tuple
         kind = get_args(kind)[0] if several else kind
-        made.append(_Option(field, kind, several, optional, docs[field.name], choices.get(field.name)))
+        chosen = choices.get(field.name) if kind is str else None
+        made.append(_Option(field, kind, several, optional, docs[field.name], chosen))
     return made

@@ -29,15 +29,16 @@ def inspect(
     """Show what a bundle is, and which TensorRT engines of it are valid here, without loading a runtime."""
     from trbert_deploy.bundle import open_bundle
     from trbert_deploy.bundle.precision import graph_precision, read_sensitivity, require_precisions
-    from trbert_deploy.runtimes.tensorrt.engine_cache import EngineStore, engines_folder
+    from trbert_deploy.runtimes.engines_folder import engines_folder
+    from trbert_deploy.runtimes.tensorrt.engine_cache import EngineCache
     from trbert_deploy.runtimes.tensorrt.listing import list_engines
 
     opened = open_bundle(bundle)
     manifest = opened.manifest
     precisions = {graph.file: graph_precision(opened.path(graph.file)) for graph in manifest.graphs}
     sensitivity = read_sensitivity(opened)
-    store = EngineStore(options.engines or engines_folder(opened))
-    listed = list_engines(store, opened)
+    cache = EngineCache(options.engines or engines_folder(opened))
+    listed = list_engines(cache, opened)
     if as_json:
         document = {"command": "inspect", "bundle": str(bundle), **manifest.model_dump(mode="json")}
         read = {file: dataclasses.asdict(precision) for file, precision in precisions.items()}
@@ -49,7 +50,7 @@ def inspect(
         stdout.print(_graphs(manifest, precisions))
         if listed:
             stdout.print()
-            stdout.print(_engines(listed, str(store.folder)))
+            stdout.print(_engines(listed, str(cache.folder)))
     require_precisions(opened)
 
 

@@ -115,14 +115,13 @@ def _in_a_line(prediction: Prediction) -> str:
     """What was chosen, and its probability; of several labels those that were, of bare scores all."""
     if "tokens" in prediction:
         return ", ".join(f"{_json(one['text'])} {one['label']} {one['score']:.4g}" for one in prediction["tokens"])
-    chosen = {
-        key: prediction[key] for key in ("label", "labels", "answer", "choice", "text", "score") if key in prediction
-    }
+    keys = ("label", "labels", "answer", "choice", "text", "score")
+    chosen: Prediction = {key: prediction[key] for key in keys if key in prediction}
+    chosen = chosen or {"scores": prediction["scores"]}
     if "choice" in prediction:
         chosen["score"] = prediction["scores"][prediction["choice"]]
     return ", ".join(
-        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {_json(value)}"
-        for key, value in (chosen or {"scores": prediction["scores"]}).items()
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {_json(value)}" for key, value in chosen.items()
     )
 
 

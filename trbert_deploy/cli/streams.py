@@ -1,4 +1,4 @@
-"""The standard streams of a command: UTF-8, and an end without a traceback where nobody reads them or a disk is full."""
+"""The standard streams of a command: UTF-8, and no traceback where nobody reads them or a disk is full."""
 
 from __future__ import annotations
 
