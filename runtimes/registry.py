@@ -6,13 +6,18 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from trbert_deploy.bundle import Bundle
 from trbert_deploy.core.errors import DeviceError, TRBertError
 from trbert_deploy.core.registry import Registry
-from trbert_deploy.runtimes.base import Runtime
-from trbert_deploy.runtimes.options import MODES, LoadOptions
+from trbert_deploy.runtimes.options import MODES, LoadOptions, Mode
+
+if TYPE_CHECKING:  # the command line reads the parts before numpy is there
+    from trbert_deploy.bundle import Bundle
+    from trbert_deploy.runtimes.base import Runtime
+
+
+Options = TypeVar("Options", bound=LoadOptions)
 
 
 class RuntimePart(ABC):
@@ -28,17 +33,19 @@ class RuntimePart(ABC):
         packages: of the optional packages that it imports, the extra that brings each.
         distributions: whose versions `env` says; by default those that are named as `packages`.
         targets: what `bench --beside` can measure: provider and device, by name.
+        proved: the modes that `verify` replays, on the device's own provider; on another one the staged mode alone.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     what: ClassVar[str]
-    modes: ClassVar[Sequence[str]] = MODES
+    modes: ClassVar[Sequence[Mode]] = MODES
     devices: ClassVar[Sequence[str]] = ("cpu",)
     providers: ClassVar[Mapping[str, str]] = {}
     packages: ClassVar[Mapping[str, str]] = {}
     distributions: ClassVar[Sequence[str]] = ()
     targets: ClassVar[Mapping[str, tuple[str | None, str]]] = {}
+    proved: ClassVar[Sequence[Mode]] = ("staged",)
 
     @abstractmethod
     def open(self, bundle: Bundle, options: LoadOptions) -> Runtime:
@@ -51,6 +58,14 @@ class RuntimePart(ABC):
         Raises:
             TRBertError: it does not run so here; says how to mend it.
         """
+
+    def label(self, provider: str | None) -> str:
+        """What stands for the runtime and a provider of it in reports, such as ``"ort"`` or ``"ort rtx"``."""
+        return self.name if provider is None else f"{self.name} {provider}"
+
+    def full_title(self, provider: str | None) -> str:
+        """The same for people, such as ``"ONNX Runtime with TensorRT-RTX"``."""
+        return self.title if provider is None else f"{self.title} with {self.providers[provider]}"
 
     def default_device(self, provider: str | None) -> str:
         """The device where none is named."""
@@ -68,7 +83,7 @@ class RuntimePart(ABC):
         """What `env` says of it beside the versions of its packages; where several say the same, the first counts."""
         return {}
 
-    def resolve(self, options: LoadOptions) -> LoadOptions:
+    def resolve(self, options: Options) -> Options:
         """The options with the device filled in.
 
         Raises:

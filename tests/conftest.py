@@ -365,10 +365,10 @@ def cli() -> Callable[..., Any]:
     """Runs the command line in this process: `cli("inspect", folder)` gives exit_code, stdout and stderr."""
     from typer.testing import CliRunner
 
-    from trbert_deploy.cli.main import app
+    from trbert_deploy.cli.app import make_app
 
     def run(*arguments: object, **options: Any) -> Any:
-        return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
+        return CliRunner().invoke(make_app(), [str(argument) for argument in arguments], **options)
 
     return run
 
@@ -482,7 +482,7 @@ def toy_run(toy_words: list[str], toy_tokenizer: Any, tmp_path_factory: pytest.T
     from transformers import BertConfig, BertForSequenceClassification
 
     from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
-    from trbert_deploy.training.start import with_selectors
+    from trbert_deploy.training.initial import with_selectors
 
     folder = tmp_path_factory.mktemp("run")
     config = BertConfig(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from trbert_deploy.api import load
-from trbert_deploy.bench.quality import answer_all
+from trbert_deploy.bench.outputs import run_all
 from trbert_deploy.bench.workload import Dataset, read_dataset
 from trbert_deploy.bundle import Bundle
 from trbert_deploy.calib_data import calibration_file
@@ -69,9 +69,7 @@ def choose_shape_buckets(
     if counted is None:
         say("no data: buckets double from 32 tokens on (give real rows with --data, or --buckets)")
         kept = tuple(doubling_buckets(most) for most in largest)
-        return ShapeBuckets(
-            lengths=doubling_buckets(task.max_length), kept=kept, rows=rows, entries=entries or usual
-        )
+        return ShapeBuckets(lengths=doubling_buckets(task.max_length), kept=kept, rows=rows, entries=entries or usual)
     kept = tuple(quantile_buckets(one, most) for one, most in zip(counted.kept, largest, strict=True))
     lengths = quantile_buckets(counted.lengths, task.max_length)
     return ShapeBuckets(lengths=lengths, kept=kept, rows=rows, entries=entries or counted.entries or usual)
@@ -101,7 +99,7 @@ def _kept_counts(bundle: Bundle, dataset: Dataset) -> list[list[int]]:
         protected = None if task.protected_from is None else dataset.inputs[task.protected_from]
         return [budget_counts(dataset.lengths, fraction, protected).tolist() for fraction in reduction.fractions]
     with load(bundle, runtime="ort") as engine:
-        return [[len(row) for row in kept] for kept in answer_all(engine, dataset).kept]
+        return [[len(row) for row in kept] for kept in run_all(engine, dataset).kept]
 
 
 def _most_entries(task: TaskSpec, dataset: Dataset) -> int | None:

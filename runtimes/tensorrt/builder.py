@@ -28,23 +28,8 @@ from trbert_deploy.bundle.manifest import GraphFile
 from trbert_deploy.runtimes.profiles import Profile
 from trbert_deploy.runtimes.tensorrt.flavor import Flavor, type_name
 from trbert_deploy.runtimes.tensorrt.messages import Messages, Say, heartbeat
+from trbert_deploy.runtimes.tensorrt.options import BuildSettings
 from trbert_deploy.runtimes.tensorrt_checks import BuildError
-
-
-@dataclass(frozen=True)
-class BuildSettings:
-    """What the builder is told beside the graph.
-
-    Attributes:
-        compute_capability: of the GPU to build for, as ``"8.9"``; None: for the full TensorRT the GPU at hand, for
-            TensorRT-RTX every one from 8.0 on.
-        workspace_mib: scratch memory that a kernel may take; None for TensorRT's default.
-        optimization_level: 0 (quick build) to 5 (quick engine); None for TensorRT's default.
-    """
-
-    compute_capability: str | None = None
-    workspace_mib: int | None = None
-    optimization_level: int | None = None
 
 
 @dataclass(frozen=True)

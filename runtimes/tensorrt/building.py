@@ -10,12 +10,12 @@ from trbert_deploy.bundle.manifest import GraphFile
 from trbert_deploy.bundle.precision import require_precisions
 from trbert_deploy.runtimes.engines_folder import engines_folder
 from trbert_deploy.runtimes.shape_buckets import ShapeBuckets
-from trbert_deploy.runtimes.tensorrt.builder import BuildSettings
 from trbert_deploy.runtimes.tensorrt.cached_build import BuildTarget, EngineReport, cached_engine
 from trbert_deploy.runtimes.tensorrt.engine_cache import ANY, EngineCache
 from trbert_deploy.runtimes.tensorrt.flavor import Flavor, find_flavor
 from trbert_deploy.runtimes.tensorrt.gpu import find_gpu
 from trbert_deploy.runtimes.tensorrt.messages import Say
+from trbert_deploy.runtimes.tensorrt.options import BuildSettings
 from trbert_deploy.runtimes.tensorrt_checks import BuildError, check_fused, check_int8_form
 
 

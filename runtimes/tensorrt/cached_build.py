@@ -14,7 +14,7 @@ from trbert_deploy.bundle.manifest import GraphFile
 from trbert_deploy.bundle.precision import graph_precision
 from trbert_deploy.runtimes.profiles import own_axes, stage_profiles
 from trbert_deploy.runtimes.shape_buckets import ShapeBuckets
-from trbert_deploy.runtimes.tensorrt.builder import BuildSettings, BuiltEngine, build_engine
+from trbert_deploy.runtimes.tensorrt.builder import BuiltEngine, build_engine
 from trbert_deploy.runtimes.tensorrt.engine_cache import (
     EngineCache,
     EngineError,
@@ -24,6 +24,7 @@ from trbert_deploy.runtimes.tensorrt.engine_cache import (
 )
 from trbert_deploy.runtimes.tensorrt.flavor import Flavor
 from trbert_deploy.runtimes.tensorrt.messages import Say
+from trbert_deploy.runtimes.tensorrt.options import BuildSettings
 from trbert_deploy.runtimes.tensorrt_checks import BuildError
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from trbert_deploy.bundle import Bundle
 from trbert_deploy.core.extras import require
-from trbert_deploy.runtimes.base import Runtime
 from trbert_deploy.runtimes.options import LoadOptions
 from trbert_deploy.runtimes.registry import RuntimePart
+
+if TYPE_CHECKING:
+    from trbert_deploy.bundle import Bundle
+    from trbert_deploy.runtimes.base import Runtime
 
 
 class Torch(RuntimePart):
@@ -19,7 +21,7 @@ class Torch(RuntimePart):
     what = "the PyTorch reference"
     modes = ("staged", "dense")
     devices = ("cpu", "cuda")
-    packages = {"torch": "torch", "transformers": "torch", "safetensors": "torch", "huggingface_hub": "torch"}  # noqa: RUF012
+    packages = {"torch": "torch", "transformers": "torch", "safetensors": "torch", "huggingface_hub": "torch"}
     distributions = ("torch", "transformers")
 
     def open(self, bundle: Bundle, options: LoadOptions) -> Runtime:
