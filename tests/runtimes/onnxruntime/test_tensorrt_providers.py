@@ -45,8 +45,8 @@ def bundle(golden_bundle):
 
 
 @pytest.fixture
-def runtime(bundle, tmp_path, monkeypatch):
-    """Sessions run on the CPU; what they were started with is kept."""
+def on_cpu(tmp_path, monkeypatch):
+    """Makes runtimes whose sessions run on the CPU; what they were started with is kept."""
     started = []
 
     def start(path, provider, settings, options):
@@ -55,8 +55,17 @@ def runtime(bundle, tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "start_session", start)
     monkeypatch.setattr(module, "run_session", lambda *arguments: run_session(*arguments[:3], "cpu"))
-    made = provider_runtime(bundle, "tensorrt", "staged", tmp_path, lambda: session_options(None, True))
-    return made, started
+
+    def make(bundle):
+        made = provider_runtime(bundle, "tensorrt", "staged", tmp_path, lambda: session_options(None, True))
+        return made, started
+
+    return make
+
+
+@pytest.fixture
+def runtime(bundle, on_cpu):
+    return on_cpu(bundle)
 
 
 def test_shapes_are_written_as_the_providers_read_them():
@@ -133,14 +142,12 @@ def test_an_axis_of_the_tasks_own_is_the_manifests(golden_bundle, name):
             assert least.count(":") == most.count(":") == len(graph.inputs)
 
 
-def test_more_of_an_axis_than_the_sessions_hold_is_refused(golden_bundle, tmp_path):
+def test_more_of_an_axis_than_the_sessions_hold_is_refused(golden_bundle, on_cpu):
     wikihop = open_bundle(golden_bundle("bert-wikihop"))
-    made = provider_runtime(wikihop, "tensorrt", "staged", tmp_path, lambda: session_options(None, True))
-    with (
-        Engine(wikihop, made) as engine,
-        pytest.raises(TRBertError, match="64 options, sentences or candidates") as caught,
-    ):
-        engine.run(input_ids=[[2, 5, 3]], candidate_positions=[[1] * 65])
+    with Engine(wikihop, on_cpu(wikihop)[0]) as engine:
+        assert verify_engine(engine).complaints == []
+        with pytest.raises(TRBertError, match="64 options, sentences or candidates") as caught:
+            engine.run(input_ids=[[2, 5, 3]], candidate_positions=[[1] * 65])
     assert "--provider left out" in caught.value.hint
 
 
