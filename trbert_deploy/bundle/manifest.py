@@ -16,7 +16,7 @@ from trbert_deploy.core import costs, specs
 from trbert_deploy.core.attributes import attribute_docs
 from trbert_deploy.core.costs import Costs
 from trbert_deploy.core.selection import Selection
-from trbert_deploy.core.specs import ReductionSpec, TaskSpec, TensorSpec
+from trbert_deploy.core.specs import ReductionSpec, TaskSpec, TensorSpec, TextSpec
 
 #: Grows by its second number when something is added, by its first when older readers must refuse.
 SCHEMA_VERSION = "2.0"
@@ -182,12 +182,40 @@ def _check_task(task: TaskSpec) -> None:
             raise ValueError(f"the first axis of {spec.name} must be batch")
         if spec.per_token and (spec.maximum is None or spec.axes != task.inputs[0].axes):
             raise ValueError(f"{spec.name} is over tokens: it needs a maximum, and the axes of input_ids")
+        if spec.maximum is not None and spec.maximum < spec.minimum:
+            raise ValueError(f"the maximum of {spec.name} is below its minimum")
     if task.protected_from is not None and task.protected_from not in names:
         raise ValueError(f"protected_from names {task.protected_from}, which is no input")
     if (task.sequences_axis is None) is not (len(task.inputs[0].axes) == 2):
         raise ValueError("sequences_axis does not fit the axes of input_ids")
     if not task.outputs:
         raise ValueError("a task needs an output")
+    if task.text is not None:
+        _check_text(task, task.text)
+
+
+def _check_text(task: TaskSpec, text: TextSpec) -> None:
+    """See that every form of an item has what its layout names.
+
+    Raises:
+        ValueError: one has not.
+    """
+    if (text.each is None) is not (task.sequences_axis is None):
+        raise ValueError("the text's `each` and the task's `sequences_axis` go together")
+    if text.truncation == "only" and text.cut is None:
+        raise ValueError("truncation 'only' names no part to cut")
+    for name in text.ends:
+        spec = task.input(name)
+        if spec is None or len(spec.axes) != 1:
+            raise ValueError(f"ends names {name}, which is no number of a row")
+    named = {part for part in (text.cut, text.each, text.offsets, *text.ends.values()) if part is not None}
+    for form in text.forms:
+        segments = [set(segment.tokens) - {specs.CLS, specs.SEP} for segment in text.segments]
+        placed = {part for parts in segments if parts <= set(form) for part in parts}
+        if missing := sorted((named | set(form)) - (placed & set(form))):
+            raise ValueError(f"an item of {', '.join(form)} has no place for {', '.join(missing)}")
+        if text.truncation == "longest_first" and len(form) > 2:
+            raise ValueError(f"of {len(form)} parts none is the longer: truncation 'longest_first' is for two")
 
 
 def layer_range(first: int, end: int) -> str:

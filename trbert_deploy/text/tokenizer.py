@@ -157,9 +157,13 @@ class BundleTokenizer:
         )
 
     def _arrays(self, sequences: Sequence[TokenSequence]) -> dict[str, IntArray]:
-        """Ids, mask and types of sequences: [N] each, in multiple choice [options, N]."""
+        """Ids, mask and types of sequences: [N] each, in multiple choice [options, N].
+
+        What else a task takes over tokens is filled in with its default.
+        """
         width = max(len(sequence.ids) for sequence in sequences)
-        names = [spec.name for spec in self._task.inputs if spec.per_token]
+        known = {spec.name for spec in self._task.inputs}
+        names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in known]
         arrays = {name: np.zeros((len(sequences), width), dtype=np.int64) for name in names}
         for place, sequence in enumerate(sequences):
             length = len(sequence.ids)
