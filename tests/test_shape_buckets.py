@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from trbert_deploy.runtimes.tensorrt.buckets import quantile_buckets
 
 from trbert_deploy.api import load
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.core.errors import InputError
 from trbert_deploy.core.selection import budget, budget_counts
-from trbert_deploy.runtimes.tensorrt.buckets import quantile_buckets
 from trbert_deploy.shape_buckets import choose_grid
 
 NAME = "distilbert3-sequence-classification"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from trbert_deploy.core.flops import ModelShape, RowTokens, exact_flops
 
 from trbert_deploy.api import load
 from trbert_deploy.bench.quality import Answers
 from trbert_deploy.bench.workload import random_dataset
 from trbert_deploy.bundle import open_bundle
-from trbert_deploy.core.flops import ModelShape, RowTokens, exact_flops
 from trbert_deploy.runtimes.tensorrt.gpu import find_gpu
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "distilbert3-sequence-classification"

@@ -448,9 +448,10 @@ def test_control_characters_do_not_reach_the_terminal(run_raw):
     ],
 )
 def test_headlines_of_other_tasks(answer, headline):
+    from trbert_deploy.text.tokenization import Piece, Row
+
     from trbert_deploy.cli.show_selection import write
     from trbert_deploy.text.prediction import Answered
-    from trbert_deploy.text.tokenization import Piece, Row
 
     row = Row({}, 4, texts=("two\nlines",), places=(range(1, 3),))
     engine = types.SimpleNamespace(

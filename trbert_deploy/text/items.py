@@ -115,7 +115,7 @@ def _texts(value: object, key: str, name: str, several: bool) -> tuple[str, ...]
 
 def _read_token_ids(task: TaskSpec, given: Mapping[str, Any], name: str) -> Item:
     extras = dict(given)
-    inputs = {}
+    inputs: dict[str, object] = {}
     for spec in task.inputs:
         for spelling in (spec.name, spec.key):
             if spelling in extras:

@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from onnxruntime import InferenceSession
+from trbert_deploy.runtimes.tensorrt.buckets import Profile
 
 from trbert_deploy.api import Engine, load
 from trbert_deploy.bundle import open_bundle
@@ -25,7 +26,6 @@ from trbert_deploy.runtimes.onnxruntime.tensorrt_providers import (
     provider_grid,
     provider_options,
 )
-from trbert_deploy.runtimes.tensorrt.buckets import Profile
 from trbert_deploy.verification import verify_engine
 
 AXES = {"hidden_states": ["batch_before", "length", 32], "rows": ["batch"], "keep": ["kept"]}

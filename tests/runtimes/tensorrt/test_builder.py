@@ -5,9 +5,9 @@ from __future__ import annotations
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from trbert_deploy.runtimes.tensorrt.buckets import Grid, Profile, stage_profiles
 
 from trbert_deploy.core.errors import MissingExtraError, TRBertError
-from trbert_deploy.runtimes.tensorrt.buckets import Grid, Profile, stage_profiles
 from trbert_deploy.runtimes.tensorrt.builder import BuildError, BuildSettings, build_plan
 from trbert_deploy.runtimes.tensorrt.flavor import find_flavor
 

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from trbert_deploy.runtimes.tensorrt.buckets import Grid
 
 from trbert_deploy.bundle import open_bundle
-from trbert_deploy.runtimes.tensorrt.buckets import Grid
 from trbert_deploy.runtimes.tensorrt.builder import BuildSettings
 from trbert_deploy.runtimes.tensorrt.building import build_engines
 from trbert_deploy.runtimes.tensorrt.engine import PlanEngine

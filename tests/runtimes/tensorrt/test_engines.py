@@ -15,13 +15,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
+from trbert_deploy.runtimes.tensorrt.buckets import Grid
 
 from trbert_deploy.api import Engine, load
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.bundle.manifest import SelectionFacts
 from trbert_deploy.core.errors import BundleError, DeviceError, TRBertError
 from trbert_deploy.runtimes.tensorrt import building, cuda
-from trbert_deploy.runtimes.tensorrt.buckets import Grid
 from trbert_deploy.runtimes.tensorrt.builder import BuildError, build_plan
 from trbert_deploy.runtimes.tensorrt.building import build_engines
 from trbert_deploy.runtimes.tensorrt.engine_cache import (

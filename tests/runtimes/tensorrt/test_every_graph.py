@@ -13,13 +13,13 @@ import onnx
 import pytest
 from onnxruntime.quantization import CalibrationMethod
 from onnxruntime.quantization.calibrate import TensorsData
+from trbert_deploy.runtimes.tensorrt.buckets import Grid, stage_profiles
 
 from trbert_deploy.checkpoint import load_checkpoint
 from trbert_deploy.export.fuse import fuse
 from trbert_deploy.export.half import to_half
 from trbert_deploy.export.quantize import layer_products, to_int8
 from trbert_deploy.model import TRBertConfig, TRBertForSequenceClassification
-from trbert_deploy.runtimes.tensorrt.buckets import Grid, stage_profiles
 from trbert_deploy.runtimes.tensorrt.builder import BuildSettings, build_plan
 from trbert_deploy.runtimes.tensorrt.flavor import find_flavor
 from trbert_deploy.shipped_models import DEFAULT_MODEL

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from trbert_deploy.runtimes.tensorrt.buckets import Grid
 
 from trbert_deploy.api import load
 from trbert_deploy.bundle import open_bundle
-from trbert_deploy.runtimes.tensorrt.buckets import Grid
 from trbert_deploy.runtimes.tensorrt.builder import BuildError
 from trbert_deploy.runtimes.tensorrt.building import build_engines
 from trbert_deploy.runtimes.tensorrt.engine_cache import read_engine
