@@ -56,6 +56,7 @@ _ENCODED: list[tuple[str, int, Any]] = [
     ("multiple-choice", 8, _CHOICE),
     ("multiple-choice", 12, {"context": "", "question": "", "choices": [""]}),
     ("multiple-choice", 12, {"context": "a", "question": "", "choices": ["b", "c c"]}),
+    ("padded-choices", 12, _CHOICE),
     ("passages", 12, {"query": "who", "title": "the film", "body": "it was good, yes"}),
     ("passages", 12, {"query": "who", "body": "it was good, yes it was good"}),
     ("passages", 8, {"query": "who", "title": "the film", "body": "it was good"}),

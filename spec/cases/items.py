@@ -66,7 +66,7 @@ _REFUSED: list[tuple[str, Any, str]] = [
     ("sequence-classification", {"input_ids": [5.5]}, "input_ids"),
     ("sequence-classification", {"input_ids": [5.0]}, "input_ids"),
     ("sequence-classification", {"input_ids": ["5"]}, "input_ids"),
-    ("sequence-classification", {"input_ids": [18446744073709551615]}, ""),
+    ("sequence-classification", {"input_ids": [18446744073709551615]}, "input_ids"),
     ("sequence-classification", {"input_ids": [5, -1]}, "input_ids[0, 1] is -1, but the vocabulary of this model ends"),
     ("sequence-classification", {"input_ids": [40]}, "[0, 0] is 40, but the vocabulary of this model ends at 39"),
     ("sequence-classification", {"input_ids": _IDS, "token_type_ids": [0, 0, 2]}, "types of this model ends at 1"),

@@ -62,6 +62,13 @@ def _doubled() -> TaskSpec:
     return dataclasses.replace(base, name="doubled", text=dataclasses.replace(base.text, segments=segments))
 
 
+def _padded_choices() -> TaskSpec:
+    """Shorter options are padded with something else than 0, as where the vocabulary's padding has another id."""
+    base = TASKS.get("multiple-choice").spec(LIMITS)
+    ids, *others = base.inputs
+    return dataclasses.replace(base, name="padded-choices", inputs=(dataclasses.replace(ids, padding=39), *others))
+
+
 def all_tasks() -> dict[str, TaskSpec]:
     """By name."""
     base = TASKS.get("sequence-classification").spec(NO_TYPES)
@@ -72,6 +79,7 @@ def all_tasks() -> dict[str, TaskSpec]:
         "numbers": _classes("numbers", activation="identity"),
         "passages": _passages(),
         "doubled": _doubled(),
+        "padded-choices": _padded_choices(),
         "poetry": dataclasses.replace(base, name="poetry", decoding=DecodingSpec("poetry", {"output": "logits"})),
     }
 

@@ -56,6 +56,7 @@ struct Engine::Impl {
             const Row& row = *chosen[index];
             Prediction answer = Prediction::object();
             if (!row.id.is_null()) answer["id"] = row.id;
+            Decoder::require_finite(row, output, index);
             answer.update(decode(row, output, index));
             answer["token_count"] = row.length;
             answer["kept"] = Prediction::array();

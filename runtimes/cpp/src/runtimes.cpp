@@ -1,11 +1,11 @@
 #include "runtimes.hpp"
 
-#include "bundle/check_graphs.hpp"
 #include "core/errors.hpp"
 #include "onnxruntime/providers.hpp"
 #include "onnxruntime/sessions.hpp"
 #include "pipeline.hpp"
 #include "tensorrt/runtime.hpp"
+#include "tensorrt_checks.hpp"
 
 namespace trbert::internal {
 namespace {

@@ -9,6 +9,7 @@
 #include "host_device.hpp"
 #include "tensorrt/engine_cache.hpp"
 #include "tensorrt/runtime.hpp"
+#include "tensorrt_checks.hpp"
 
 using namespace trbert::internal;
 

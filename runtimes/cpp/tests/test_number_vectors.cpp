@@ -3,7 +3,7 @@
 
 #include "core/grouping.hpp"
 #include "core/selection.hpp"
-#include "core/shape_buckets.hpp"
+#include "profiles.hpp"
 #include "vectors.hpp"
 
 using namespace trbert::internal;
@@ -31,6 +31,48 @@ TEST_CASE("rows keep as many tokens as the vectors say") {
         if (const Json* given = value_of(test, "protected_from")) protected_from = given->get<Rows>();
         const Rows counts = budget_counts(lengths, fraction, protected_from.empty() ? nullptr : &protected_from);
         CHECK(counts == test.at("counts").get<Rows>());
+    }
+}
+
+TEST_CASE("shapes are rounded up to buckets as the vectors say") {
+    const Json file = vectors("shape_buckets.json");
+    for (const Json& test : file.at("doubling"))
+        CHECK(doubling_buckets(integer(test.at("largest"))) == test.at("buckets").get<Buckets>());
+    for (const Json& test : file.at("rounded")) {
+        CAPTURE(test.dump());
+        const std::int64_t size = integer(test.at("size"));
+        const Buckets buckets = test.at("buckets").get<Buckets>();
+        const Json* wanted = value_of(test, "rounded");
+        CHECK(round_up(size, buckets) == (wanted ? std::optional(integer(*wanted)) : std::nullopt));
+        CHECK(round_up_counts({size}, buckets) == Rows{wanted ? integer(*wanted) : size});
+    }
+    for (const Json& test : file.at("rows")) {
+        CAPTURE(test.dump());
+        CHECK(round_up_rows(integer(test.at("rows")), integer(test.at("largest"))) == integer(test.at("rounded")));
+    }
+}
+
+TEST_CASE("profiles are those of the vectors, and chosen as they say") {
+    const auto file = ordered_vectors("shape_buckets.json");
+    std::vector<std::vector<Profile>> made;
+    for (const auto& test : file.at("profiles")) {
+        CAPTURE(test.dump());
+        const auto& given = test.at("shapes");
+        const ShapeBuckets shapes{given.at("lengths"), given.at("kept"), given.at("rows"), given.at("entries")};
+        made.push_back(stage_profiles(shapes, test.at("stage"), test.at("full_length"), test.at("own")));
+        nlohmann::ordered_json profiles = nlohmann::ordered_json::array();
+        for (const Profile& profile : made.back()) {
+            nlohmann::ordered_json axes = nlohmann::ordered_json::object();
+            for (const auto& [axis, range] : profile.axes) axes[axis] = range;
+            profiles.push_back(axes);
+        }
+        CHECK(profiles.dump() == test.at("profiles").dump());  // the order of axes counts
+    }
+    for (const auto& test : file.at("choices")) {
+        CAPTURE(test.dump());
+        const auto& wanted = test.at("profile");
+        const auto chosen = choose_profile(made[1], test.at("sizes").get<Sizes>());
+        CHECK(chosen == (wanted.is_null() ? std::nullopt : std::optional(wanted.get<std::size_t>())));
     }
 }
 

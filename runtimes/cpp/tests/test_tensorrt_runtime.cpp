@@ -146,7 +146,7 @@ TEST_CASE("a worker gives everything back") {
         engines.push_back(std::make_unique<HostEngine>(*pool, bundle, pipeline.graphs()[stage],
                                                        profiles_of(bundle, shapes, stage), device));
     {
-        Worker worker(device, engines, shapes, {});
+        Worker worker(device, engines, shapes, bundle.task);
         pipeline.run(worker, Request(bundle.task, rows_of(bundle, 3, 9)), true);
         pipeline.run(worker, Request(bundle.task, rows_of(bundle, 8, 20)), true);  // buffers grow
         CHECK(device.blocks() > 4);

@@ -37,7 +37,7 @@ void answer(const trbert::Engine& engine, const std::vector<Item>& items) {
         for (const std::string& line : engine.predict(json_of(items))) std::cout << line << '\n';
         return flush();
     } catch (const trbert::Error& failure) {
-        if (failure.code() != trbert::ErrorCode::input) throw;
+        if (failure.code() != trbert::ErrorCode::input && failure.code() != trbert::ErrorCode::runtime) throw;
     }
     for (const Item& item : items) {
         try {

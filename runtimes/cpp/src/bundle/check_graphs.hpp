@@ -19,10 +19,6 @@ std::string fused_keep_mask(std::size_t reduction);
 // The graphs that a mode runs, in order. Throws Error (bundle) where the bundle has none.
 std::vector<GraphFile> graphs_of(const Bundle& bundle, Mode mode);
 
-// See to it that TensorRT can take the graphs that a mode runs; see runtimes/tensorrt/building.py. Throws Error
-// (bundle, configuration) where int8 has the form for CPUs, or the shapes within the fused graph depend on the data.
-void require_for_tensorrt(const Bundle& bundle, Mode mode);
-
 // Every input of a graph can be fed, in its type and with its axes, and every output that is read is given. Throws
 // std::invalid_argument.
 void check_graphs(const Bundle& bundle);

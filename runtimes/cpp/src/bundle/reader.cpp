@@ -80,9 +80,4 @@ Bundle open_bundle(const fs::path& folder, bool check_sha256) {
     return bundle;
 }
 
-fs::path tensorrt_engines_folder(const Bundle& bundle) {
-    const fs::path folder = fs::canonical(bundle.folder);
-    return folder.parent_path() / fs::path(folder.filename()).concat(".engines");
-}
-
 }  // namespace trbert::internal

@@ -11,7 +11,4 @@ namespace trbert::internal {
 // every byte is read and compared. Throws Error (bundle).
 Bundle open_bundle(const std::filesystem::path& folder, bool check_sha256);
 
-// Where a bundle's TensorRT engines lie unless told otherwise: NAME.engines beside the folder NAME.
-std::filesystem::path tensorrt_engines_folder(const Bundle& bundle);
-
 }  // namespace trbert::internal

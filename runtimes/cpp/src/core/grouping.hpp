@@ -8,8 +8,8 @@
 
 namespace trbert::internal {
 
-// What running one more group costs on a CPU, in tokens; and on a GPU, an estimate.
-constexpr std::int64_t kGroupOverheadTokens = 64, kGpuOverheadTokens = 1024;
+// What running one more group costs on a CPU, in tokens.
+constexpr std::int64_t kGroupOverheadTokens = 64;
 
 // Split rows into groups, each padded to its longest row, at the least total cost.
 //

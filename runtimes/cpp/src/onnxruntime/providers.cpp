@@ -2,13 +2,12 @@
 
 #include <cstdlib>
 
-#include "bundle/reader.hpp"
 #include "core/errors.hpp"
-#include "core/grouping.hpp"
 #include "core/json.hpp"
 #include "core/sha256.hpp"
 #include "onnxruntime/pool.hpp"
 #include "onnxruntime/sessions.hpp"
+#include "tensorrt_checks.hpp"
 
 namespace trbert::internal {
 namespace {
@@ -44,7 +43,7 @@ ProviderRunner::ProviderRunner(const Bundle& bundle, const std::vector<GraphFile
 }
 
 std::vector<Rows> ProviderRunner::group(std::size_t stage, const Rows& counts, std::int64_t sequences) {
-    return group_rows(round_up_counts(counts, shapes_.tokens(stage)), sequences, kGpuOverheadTokens, shapes_.rows);
+    return shapes_.group(stage, counts, sequences);
 }
 
 Outputs ProviderRunner::run(std::size_t stage, Feeds feeds, const IsRead& is_read) {

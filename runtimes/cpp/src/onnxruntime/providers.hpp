@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "bundle/manifest.hpp"
-#include "core/shape_buckets.hpp"
+#include "profiles.hpp"
 #include "runner.hpp"
 
 namespace trbert::internal {

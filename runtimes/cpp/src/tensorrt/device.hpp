@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "core/shape_buckets.hpp"
+#include "profiles.hpp"
 
 namespace trbert::internal {
 

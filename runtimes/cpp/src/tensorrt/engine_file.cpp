@@ -57,8 +57,8 @@ TensorRtEngineHeader parse_header(const std::string& line) {
     key.at("driver").get_to(read.driver);
     read.shapes = read_shapes(header.at("grid"));
     for (const auto& [name, axes] : header.at("inputs").items()) read.inputs[name] = read_axes(axes);
-    read.engine_bytes = static_cast<std::uint64_t>(at_least(0, header, "plan_bytes"));
-    header.at("plan_sha256").get_to(read.engine_sha256);
+    read.serialized_bytes = static_cast<std::uint64_t>(at_least(0, header, "plan_bytes"));
+    header.at("plan_sha256").get_to(read.serialized_sha256);
     return read;
 }
 
@@ -101,14 +101,14 @@ std::pair<TensorRtEngineHeader, std::string> read_engine_file(const fs::path& pa
     const std::uint64_t whole = fs::file_size(path, failure);
     const std::uint64_t before = static_cast<std::uint64_t>(file.tellg());
     const std::uint64_t given = failure || whole < before ? 0 : whole - before;
-    if (given != header.engine_bytes) {
+    if (given != header.serialized_bytes) {
         throw engine_error(path, "is corrupt: " + std::to_string(given) + " bytes of engine, not " +
-                                     std::to_string(header.engine_bytes));
+                                     std::to_string(header.serialized_bytes));
     }
     std::string engine(static_cast<std::size_t>(given), '\0');
     if (!file.read(engine.data(), static_cast<std::streamsize>(engine.size())))
         throw engine_error(path, "cannot be read");
-    if (sha256_of_bytes(engine) != header.engine_sha256)
+    if (sha256_of_bytes(engine) != header.serialized_sha256)
         throw engine_error(path, "is corrupt: the sha256 of its engine is another");
     return {std::move(header), std::move(engine)};
 }

@@ -8,8 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/shape_buckets.hpp"
-#include "core/specs.hpp"
+#include "profiles.hpp"
 #include "trbert/trbert.hpp"
 
 namespace trbert::internal {
@@ -25,8 +24,8 @@ struct TensorRtEngineHeader {
     std::string driver;              // the CUDA version that it offered, or "any"
     ShapeBuckets shapes;             // of the build that it is part of
     std::map<std::string, Axes> inputs;
-    std::uint64_t engine_bytes = 0;
-    std::string engine_sha256;
+    std::uint64_t serialized_bytes = 0;
+    std::string serialized_sha256;
 };
 
 // What stands for a compute capability or driver that was not fixed when it was built.

@@ -1,11 +1,10 @@
 // Opening the TensorRT engines of a bundle, where the library was built with TensorRT.
-#include "bundle/check_graphs.hpp"
-#include "bundle/reader.hpp"
 #include "core/errors.hpp"
 #include "tensorrt/cuda.hpp"
 #include "tensorrt/engine.hpp"
 #include "tensorrt/engine_cache.hpp"
 #include "tensorrt/runtime.hpp"
+#include "tensorrt_checks.hpp"
 
 namespace trbert::internal {
 

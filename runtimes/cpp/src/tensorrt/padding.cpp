@@ -25,8 +25,8 @@ std::int64_t bucket(std::int64_t tokens, const ShapeBuckets& shapes, std::size_t
                       "build them again, with a larger last bucket or without --buckets: trbert-deploy build BUNDLE");
 }
 
-// Make an axis longer: by repeating its last element, or by zeros.
-void lengthen(Ids& array, std::size_t place, std::int64_t size, bool repeat) {
+// Make an axis longer: by repeating its last element where nothing is given to fill it with.
+void lengthen(Ids& array, std::size_t place, std::int64_t size, std::optional<std::int64_t> fill) {
     const auto product = [&](std::size_t first, std::size_t last) {
         return std::accumulate(array.shape.begin() + static_cast<std::ptrdiff_t>(first),
                                array.shape.begin() + static_cast<std::ptrdiff_t>(last), std::int64_t{1},
@@ -40,20 +40,21 @@ void lengthen(Ids& array, std::size_t place, std::int64_t size, bool repeat) {
         const auto first = array.data.begin() + part * extent * inner, last = first + extent * inner;
         longer.insert(longer.end(), first, last);
         for (std::int64_t added = extent; added < size; ++added) {
-            if (repeat) longer.insert(longer.end(), last - inner, last);
-            else longer.insert(longer.end(), static_cast<std::size_t>(inner), 0);
+            if (fill) longer.insert(longer.end(), static_cast<std::size_t>(inner), *fill);
+            else longer.insert(longer.end(), last - inner, last);
         }
     }
     array.data = std::move(longer);
     array.shape[place] = size;
 }
 
-Ids padded(const std::string& name, Ids array, const Axes& axes, const Sizes& sizes) {
+Ids padded(const std::string& name, Ids array, const Axes& axes, const Sizes& sizes, std::int64_t fill) {
     for (std::size_t place = 0; place < axes.size(); ++place) {
         if (!axes[place].varies()) continue;
         const std::int64_t size = sizes.at(axes[place].name);
         if (size < array.shape.at(place)) throw input_error(name + " is larger than the TensorRT engine takes");
-        if (size > array.shape[place]) lengthen(array, place, size, axes[place].name == kBatch);
+        if (size == array.shape[place]) continue;
+        lengthen(array, place, size, axes[place].name == kBatch ? std::nullopt : std::optional(fill));
     }
     return array;
 }
@@ -83,8 +84,8 @@ Shape Padded::shape(const Axes& axes) const {
     return shape;
 }
 
-Padded pad(const std::map<std::string, Axes>& inputs, const Feeds& feeds, const ShapeBuckets& shapes,
-           std::size_t stage) {
+Padded pad(const std::map<std::string, Axes>& inputs, const Feeds& feeds, const ShapeBuckets& shapes, std::size_t stage,
+           const TaskSpec& task) {
     Padded call;
     const Ids* mask = inputs.count(kAttentionMask) > 0 ? on_host(feeds, kAttentionMask) : nullptr;
     const Ids* rows = on_host(feeds, kRows);
@@ -108,7 +109,8 @@ Padded pad(const std::map<std::string, Axes>& inputs, const Feeds& feeds, const 
             const std::int64_t kept = call.sizes.at(kKept);
             call.arrays[name] = Ids{{kept}, std::vector<std::int64_t>(static_cast<std::size_t>(kept), 0)};
         } else {
-            call.arrays[name] = padded(name, *array, axes, call.sizes);
+            const InputSpec* spec = task.input(name);
+            call.arrays[name] = padded(name, *array, axes, call.sizes, spec ? spec->padding : 0);
         }
     }
     return call;

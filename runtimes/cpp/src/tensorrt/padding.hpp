@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "core/shape_buckets.hpp"
+#include "profiles.hpp"
 #include "runner.hpp"
 #include "tensorrt/device.hpp"
 
@@ -25,8 +25,9 @@ struct Padded {
 
 // Round a stage's feeds up. A row that is added repeats the last one: it is computed like any other, and nobody looks
 // at it. A token that is added is masked (stage 0) or gathered from behind the kept ones and masked there (later
-// stages). Throws Error (input) where there are more tokens than the largest bucket.
-Padded pad(const std::map<std::string, Axes>& inputs, const Feeds& feeds, const ShapeBuckets& shapes,
-           std::size_t stage);
+// stages); what stands there is said by the task. Throws Error (input) where there are more tokens than the largest
+// bucket.
+Padded pad(const std::map<std::string, Axes>& inputs, const Feeds& feeds, const ShapeBuckets& shapes, std::size_t stage,
+           const TaskSpec& task);
 
 }  // namespace trbert::internal

@@ -1,8 +1,5 @@
 #include "tensorrt/runtime.hpp"
 
-#include <set>
-#include <string>
-
 namespace trbert::internal {
 
 TensorRtRuntime::TensorRtRuntime(Pipeline pipeline, std::unique_ptr<Device> device, TensorRtEngines engines,
@@ -24,13 +21,7 @@ Output TensorRtRuntime::run(const Request& request, bool want_kept) const {
             free_.pop_back();
         }
     }
-    if (!worker) {
-        std::set<std::string> per_token;
-        for (const OutputSpec& output : request.task().outputs) {
-            if (output.per_token()) per_token.insert(output.name);
-        }
-        worker = std::make_unique<Worker>(*device_, engines_, shapes_, std::move(per_token));
-    }
+    if (!worker) worker = std::make_unique<Worker>(*device_, engines_, shapes_, request.task());
     // Where a request fails, its worker goes with it: its context or stream may be in any state.
     Output output = pipeline_.run(*worker, request, want_kept);
     const std::lock_guard<std::mutex> lock(mutex_);

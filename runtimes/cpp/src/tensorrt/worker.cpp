@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/errors.hpp"
-#include "core/grouping.hpp"
 #include "core/json.hpp"
 
 namespace trbert::internal {
@@ -77,9 +76,8 @@ Error beyond(const std::vector<Profile>& profiles, const Sizes& sizes) {
 
 }  // namespace
 
-Worker::Worker(Device& device, const TensorRtEngines& engines, const ShapeBuckets& shapes,
-               std::set<std::string> per_token)
-    : device_(device), engines_(engines), shapes_(shapes), per_token_(std::move(per_token)), stream_(device.open()) {
+Worker::Worker(Device& device, const TensorRtEngines& engines, const ShapeBuckets& shapes, const TaskSpec& task)
+    : device_(device), engines_(engines), shapes_(shapes), task_(task), stream_(device.open()) {
     std::size_t bytes = 0;
     for (const auto& engine : engines_) bytes = std::max(bytes, engine->scratch());
     try {
@@ -104,12 +102,12 @@ Worker::~Worker() {
 }
 
 std::vector<Rows> Worker::group(std::size_t stage, const Rows& counts, std::int64_t sequences) {
-    return group_rows(round_up_counts(counts, shapes_.tokens(stage)), sequences, kGpuOverheadTokens, shapes_.rows);
+    return shapes_.group(stage, counts, sequences);
 }
 
 Outputs Worker::run(std::size_t stage, Feeds feeds, const IsRead&) {
     const TensorRtEngine& engine = *engines_[stage];
-    const Padded padded = pad(engine.inputs(), feeds, shapes_, stage);
+    const Padded padded = pad(engine.inputs(), feeds, shapes_, stage, task_);
     Context& chosen = context(stage, padded.sizes);
     Shapes taken;
     for (const auto& [name, axes] : engine.inputs()) taken[name] = padded.shape(axes);
@@ -128,8 +126,8 @@ Outputs Worker::bind_outputs(std::size_t stage, const Padded& padded, Context& c
         room[0] = shapes_.rows;
         void* place = fit(stage, name, room);
         chosen.bind(name, place);
-        const bool per_token = per_token_.count(name) > 0;
-        const std::optional<std::int64_t> width = per_token ? padded.width : std::nullopt;
+        const OutputSpec* spec = task_.output(name);
+        const std::optional<std::int64_t> width = spec && spec->per_token() ? padded.width : std::nullopt;
         outputs.emplace(name, std::make_unique<DeviceTensor>(device_, stream_, place, engines_[stage]->type(name),
                                                              shape, padded.rows, width));
     }

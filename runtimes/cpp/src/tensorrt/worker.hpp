@@ -4,7 +4,6 @@
 
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,9 +19,8 @@ using TensorRtEngines = std::vector<std::unique_ptr<const TensorRtEngine>>;  // 
 // Runs stages for one caller at a time. What a stage leaves lies in one buffer until the same stage runs again.
 class Worker : public StageRunner {
 public:
-    // shapes: that the engines were built for. per_token: names of outputs whose second axis is a row's tokens. Device,
-    // engines and shapes outlive the worker.
-    Worker(Device& device, const TensorRtEngines& engines, const ShapeBuckets& shapes, std::set<std::string> per_token);
+    // shapes: that the engines were built for. task: of the model. All of them outlive the worker.
+    Worker(Device& device, const TensorRtEngines& engines, const ShapeBuckets& shapes, const TaskSpec& task);
     ~Worker() override;
     Worker(const Worker&) = delete;
     Worker& operator=(const Worker&) = delete;
@@ -53,7 +51,7 @@ private:
     Device& device_;
     const TensorRtEngines& engines_;
     const ShapeBuckets& shapes_;
-    std::set<std::string> per_token_;
+    const TaskSpec& task_;
     Device::Stream stream_;
     void* scratch_ = nullptr;                                        // of all contexts: they run one after the other
     std::map<std::pair<std::size_t, std::string>, Buffer> buffers_;  // by stage and tensor

@@ -1,5 +1,7 @@
 #include "text/decoding.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "core/errors.hpp"
@@ -38,6 +40,20 @@ Decoder::Decoder(const TaskSpec& task, const Labels& labels) {
         why_not_ = "the bundle's decoding of the kind '" + kind + "' cannot be used: " + problem.what() +
                    ". take the arrays from Engine::run";
     }
+}
+
+void Decoder::require_finite(const Row& row, const Output& output, std::size_t place) {
+    std::string broken;
+    for (const auto& [name, whole] : output) {
+        const std::int64_t per_row = count_of(whole.shape, 1);
+        const auto first = whole.data.begin() + static_cast<std::int64_t>(place) * per_row;
+        const bool finite = std::all_of(first, first + per_row, [](float value) { return std::isfinite(value); });
+        if (!finite) broken += (broken.empty() ? "" : ", ") + name;
+    }
+    if (broken.empty()) return;
+    throw error(
+        ErrorCode::runtime, row.name + ": the model's output " + broken + " is not finite",
+        "check the bundle on this machine: trbert-deploy verify BUNDLE; where it is float16, export it in fp32");
 }
 
 void Decoder::require() const {

@@ -24,6 +24,10 @@ public:
     Decoder(const TaskSpec& task, const std::vector<std::string>& labels);
 
     void require() const;
+
+    // Throws Error (runtime) where an output of the row is not finite, of which no prediction can be made.
+    static void require_finite(const Row& row, const Output& output, std::size_t place);
+
     Prediction operator()(const Row& row, const Output& output, std::size_t place) const {
         return decode_(row, output, place);
     }

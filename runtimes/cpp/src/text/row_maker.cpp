@@ -54,6 +54,7 @@ Row RowMaker::make(Item item) const {
         row.offsets = std::move(item.offsets);
     }
     row.id = std::move(item.id);
+    row.name = std::move(item.name);
     return row;
 }
 
@@ -105,15 +106,18 @@ Inputs RowMaker::arrays_of(const std::vector<TokenSequence>& sequences) const {
     Ids ids{{static_cast<std::int64_t>(width)}, {}};
     if (task_.sequences_axis) ids.shape.insert(ids.shape.begin(), static_cast<std::int64_t>(sequences.size()));
     Ids mask{ids.shape, {}}, types{ids.shape, {}};
+    const InputSpec* of_types = task_.input(kTokenTypeIds);
     for (const TokenSequence& sequence : sequences) {
         const std::size_t behind = ids.data.size() + width;
         ids.data.insert(ids.data.end(), sequence.ids.begin(), sequence.ids.end());
         types.data.insert(types.data.end(), sequence.types.begin(), sequence.types.end());
         mask.data.resize(ids.data.size(), 1);
-        for (Ids* array : {&ids, &mask, &types}) array->data.resize(behind, 0);
+        ids.data.resize(behind, task_.input(kInputIds)->padding);
+        mask.data.resize(behind, task_.input(kAttentionMask)->padding);
+        types.data.resize(behind, of_types ? of_types->padding : 0);
     }
     Inputs made{{kInputIds, std::move(ids)}, {kAttentionMask, std::move(mask)}};
-    if (task_.input(kTokenTypeIds) != nullptr) made[kTokenTypeIds] = std::move(types);
+    if (of_types != nullptr) made[kTokenTypeIds] = std::move(types);
     return made;
 }
 

@@ -21,6 +21,7 @@ struct Row {
     std::vector<std::string> choices;  // texts of the part that is a list
     Json id;
     bool truncated = false;
+    std::string name;  // of the item, in messages
 
     // Sequences that the row stands for: the options in multiple choice, else one.
     std::int64_t sequences() const;
