@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import plugins
 import pytest
 import tracing
 from disk_cache import cached, hash_of
@@ -375,7 +376,7 @@ def cli() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def own_copy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Copies a folder that is cached on disk to this session's: whatever is written there or beside it, ends with it."""
+    """Copies a folder that is cached on disk to this session's: what is written there or beside it, ends with it."""
     folder = tmp_path_factory.mktemp("bundles")
     return functools.cache(lambda cached: Path(shutil.copytree(cached, folder / cached.name)))
 
@@ -520,3 +521,36 @@ def shipped_bundle(own_copy: Callable[..., Path]) -> Path:
 
     files = sorted(path for path in shipped_folder(DEFAULT_MODEL).iterdir() if path.is_file())
     return own_copy(cached(f"bundles/shipped-{hash_of(files)}", make))
+
+
+@pytest.fixture(scope="session")
+def plugged(tmp_path_factory: pytest.TempPathFactory) -> plugins.Plugged:
+    """The packages under tests/plugins, installed for programs of their own, not for this process."""
+    return plugins.Plugged(plugins.install(tmp_path_factory.mktemp("plugged")))
+
+
+@pytest.fixture(scope="session")
+def plugged_bundle(plugged: plugins.Plugged, own_copy: Callable[..., Path]) -> Callable[[str], Path]:
+    """Bundles of their parts: "task" is trained with the attended reduction, "backbone" has selectors.
+
+    Tests must not change the folder.
+    """
+
+    def make_task(out: Path) -> None:
+        backbone = {"model_type": "bert", **plugins.BACKBONE}
+        dense = plugged.checkpoint(
+            out / "dense", task="mean-pooled-classification", backbone=backbone, reduction_layers=[], num_labels=2
+        )
+        rows = plugins.write_rows(out / "rows.jsonl")
+        quick = ["--samples", "2", "--batch-size", "8", "--selector-epochs", "1", "--joint-epochs", "1"]
+        plugged.cli("train", dense, "--data", rows, "--out", out / "run", "--reduction", "attended", *quick)
+        trained = out / "run" / "alpha-1" / "model"
+        plugged.cli("export", trained, "--out", out / "bundle", "--with-dense", "--keep", "0.5")
+
+    def make_backbone(out: Path) -> None:
+        backbone = {"model_type": "roformer", "embedding_size": 24, **plugins.BACKBONE}
+        model = plugged.checkpoint(out / "model", task="sequence-classification", backbone=backbone, num_labels=2)
+        plugged.cli("export", model, "--out", out / "bundle", "--with-dense")
+
+    makers = {"task": make_task, "backbone": make_backbone}
+    return functools.cache(lambda name: own_copy(cached(f"bundles/plugin-{name}", makers[name])) / "bundle")
