@@ -65,7 +65,7 @@ class Bundle:
         path = self.path(name)
         try:
             found = path.stat()
-            if not path.resolve().is_relative_to(self.folder.resolve()):
+            if not path.resolve().is_relative_to(_root(self.folder.resolve())):
                 return f"{name} is a link that leaves the bundle"
             if not stat.S_ISREG(found.st_mode):
                 return f"{name} is not a file"
@@ -160,6 +160,12 @@ def describe(error: ValidationError) -> str:
     where = ".".join(shortened(str(part)) for part in first["loc"])
     what = first["msg"].removeprefix("Value error, ")
     return shortened(f"{where}: {what}" if where else what, 400)
+
+
+def _root(folder: Path) -> Path:
+    """What links of a bundle may not leave: itself, or the cache of the Hugging Face Hub, whose snapshots are links."""
+    model = folder.parent.parent
+    return model if folder.parent.name == "snapshots" and (model / "blobs").is_dir() else folder
 
 
 def _is_inside(name: str) -> bool:

@@ -6,6 +6,7 @@ equal keys without a word, and ends in a RecursionError where a text is nested d
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import re
@@ -56,17 +57,17 @@ def read(path: Path, *, most_bytes: int) -> Any:
 
     Args:
         path: of a UTF-8 file.
-        most_bytes: larger ones are refused before they are parsed.
+        most_bytes: larger ones are refused before they are read.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: see `loads`; or it is too large, or no regular file.
+        OSError: it cannot be read, is too large or no regular file.
+        ValueError: see `loads`.
     """
     facts = path.stat()
     if not stat.S_ISREG(facts.st_mode):  # to open a pipe would wait for its other end
-        raise ValueError("it is not a regular file")
+        raise OSError(errno.EINVAL, "it is not a regular file")
     if facts.st_size > most_bytes:
-        raise ValueError(f"it has {facts.st_size} bytes, more than the {most_bytes} that are read")
+        raise OSError(errno.EFBIG, f"it has {facts.st_size} bytes, more than the {most_bytes} that are read")
     with path.open("rb") as file:
         return loads(file.read(most_bytes))
 
