@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for the results with raw samples and environment")
     options = parser.parse_args()
 
-    from trbert_deploy.runtimes.onnxruntime.sessions import share_threads
+    from trbert_deploy.runtimes.onnxruntime.pool import share_threads
 
     share_threads(options.threads)  # before the export's own checks size the pool
     with tempfile.TemporaryDirectory() as temporary:

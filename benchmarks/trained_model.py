@@ -54,7 +54,7 @@ from trbert_deploy.core.markdown import markdown_table
 from trbert_deploy.core.selection import Selection
 from trbert_deploy.model import TRBertPreTrainedModel
 from trbert_deploy.runtimes.environment import environment
-from trbert_deploy.runtimes.onnxruntime.sessions import share_threads
+from trbert_deploy.runtimes.onnxruntime.pool import share_threads
 from trbert_deploy.training.data import TokenizedExamples
 
 BUDGETS = ((0.5, 0.25), (0.4, 0.15), (0.3, 0.1), (0.2, 0.07))

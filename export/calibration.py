@@ -25,7 +25,7 @@ from trbert_deploy.core.errors import InputError, TRBertError
 from trbert_deploy.core.request import Request, check_request
 from trbert_deploy.core.specs import ReductionSpec, TaskSpec
 from trbert_deploy.runtimes.base import Array
-from trbert_deploy.runtimes.onnxruntime.sessions import pool_is_shared
+from trbert_deploy.runtimes.onnxruntime.pool import pool_is_shared
 from trbert_deploy.runtimes.pipeline import StagePipeline
 from trbert_deploy.text.items import takes_one_text
 from trbert_deploy.text.json_lines import read_json_lines

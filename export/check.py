@@ -20,11 +20,8 @@ from trbert_deploy.core.samples import random_batch
 from trbert_deploy.model import Decision, by_budget, by_policy, run_stage
 from trbert_deploy.model.margin import selection_margins
 from trbert_deploy.runtimes.base import Array, Result, Runtime
-from trbert_deploy.runtimes.onnxruntime.sessions import (
-    SessionRunner,
-    open_sessions,
-    pool_is_shared,
-)
+from trbert_deploy.runtimes.onnxruntime.pool import pool_is_shared
+from trbert_deploy.runtimes.onnxruntime.sessions import SessionRunner, open_sessions
 from trbert_deploy.runtimes.options import LoadOptions
 from trbert_deploy.runtimes.pipeline import StagePipeline
 from trbert_deploy.runtimes.torch.reference import ReferenceRuntime

@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 
 from trbert_deploy.bundle.manifest import TokenizerFacts
-from trbert_deploy.runtimes.onnxruntime.sessions import pool_is_shared
+from trbert_deploy.runtimes.onnxruntime.pool import pool_is_shared
 
 TOKENIZER_FOLDER = "tokenizer"
 TOKENIZER_GRAPH = "tokenizer.onnx"

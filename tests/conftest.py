@@ -146,7 +146,8 @@ def _tiny_model(
 ) -> Any:
     import torch
 
-    from trbert_deploy.model import MODEL_CLASSES, TRBertConfig
+    from trbert_deploy.model import TRBertConfig, model_class
+    from trbert_deploy.tasks import TASKS
 
     sizes = {
         "bert": {
@@ -163,7 +164,7 @@ def _tiny_model(
         num_labels=num_labels,
     )
     generator = torch.Generator().manual_seed(seed)
-    model = MODEL_CLASSES[task](config)
+    model = model_class(TASKS.get(task))(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "LayerNorm" in name or "layer_norm" in name:
@@ -185,20 +186,20 @@ def _random_rows(model: Any, lengths: Sequence[int], seed: int = 0, options: int
     vocab_size = model.config.backbone.vocab_size
     rows = []
     for length in lengths:
-        shape = (1, options, length) if model.task.multiple_choice else (1, length)
+        shape = (1, options, length) if model.task.sequences_axis else (1, length)
         row = {
             "input_ids": rng.integers(0, vocab_size, shape),
             "attention_mask": np.ones(shape, dtype=np.int64),
             "token_type_ids": rng.integers(0, 2, shape),
         }
-        if model.task.multiple_choice:
+        if model.task.sequences_axis:
             for option in range(1, options):  # options of a row differ in length
                 row["attention_mask"][0, option, max(1, length - option) :] = 0
             row["question_ends"] = np.array([max(1, length - 3)])
-        if "sentence_spans" in model.task.inputs:
+        if model.spec.input("sentence_spans"):
             middle = (length - 1) // 2
             row["sentence_spans"] = np.array([[[0, middle], [middle, length - 1], [-1, -1]]])
-        if "candidate_positions" in model.task.inputs:
+        if model.spec.input("candidate_positions"):
             row["candidate_positions"] = np.array([[0, length // 2, -1, length - 1]])
         rows.append(row)
     return rows
@@ -244,7 +245,7 @@ def _answer(model: Any, inputs: Mapping[str, np.ndarray], keep: Sequence[float] 
         output = model(**{name: torch.from_numpy(array) for name, array in inputs.items()}, keep=keep)
     masks = [mask.numpy() for mask in output.keep_masks]
     chains = [
-        kept_positions([mask[row] for mask in masks], model.task.restores) for row in range(len(inputs["input_ids"]))
+        kept_positions([mask[row] for mask in masks], model.full_length) for row in range(len(inputs["input_ids"]))
     ]
     kept = [[chain[step].tolist() for chain in chains] for step in range(len(masks))]
     return {name: value.numpy() for name, value in output.outputs.items()}, kept
@@ -282,7 +283,7 @@ class Traced:
     def fused(self, keep: Sequence[float]) -> Any:
         from trbert_deploy.export.fuse import fuse
 
-        return fuse(self.stages(bool(keep)), keep, multiple_choice=self.model.task.multiple_choice)
+        return fuse(self.stages(bool(keep)), keep, self.model.spec)
 
 
 @functools.cache
@@ -341,7 +342,7 @@ def session_of() -> Callable[[Any], Any]:
     """Starts an ONNX Runtime session on a graph, on the pool that the process's engines share."""
     import onnxruntime
 
-    from trbert_deploy.runtimes.onnxruntime.sessions import share_threads
+    from trbert_deploy.runtimes.onnxruntime.pool import share_threads
 
     def start(graph: Any) -> Any:
         share_threads(None)
@@ -364,10 +365,10 @@ def cli() -> Callable[..., Any]:
     """Runs the command line in this process: `cli("inspect", folder)` gives exit_code, stdout and stderr."""
     from typer.testing import CliRunner
 
-    from trbert_deploy.cli.main import app
+    from trbert_deploy.cli.app import make_app
 
     def run(*arguments: object, **options: Any) -> Any:
-        return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
+        return CliRunner().invoke(make_app(), [str(argument) for argument in arguments], **options)
 
     return run
 
@@ -481,7 +482,7 @@ def toy_run(toy_words: list[str], toy_tokenizer: Any, tmp_path_factory: pytest.T
     from transformers import BertConfig, BertForSequenceClassification
 
     from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
-    from trbert_deploy.training.start import with_selectors
+    from trbert_deploy.training.initial import with_selectors
 
     folder = tmp_path_factory.mktemp("run")
     config = BertConfig(

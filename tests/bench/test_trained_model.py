@@ -18,7 +18,7 @@ from trbert_deploy.core.flops import RowTokens, exact_flops
 from trbert_deploy.core.selection import budget
 from trbert_deploy.export import exporter
 from trbert_deploy.export.check import CheckResult
-from trbert_deploy.runtimes.onnxruntime.sessions import share_threads
+from trbert_deploy.runtimes.onnxruntime.pool import share_threads
 from trbert_deploy.training.data import Examples, TokenizedExamples
 from trbert_deploy.training.evaluation import evaluate
 

@@ -13,7 +13,7 @@ from trbert_deploy.export.calibration import GraphRunner, calibrate
 from trbert_deploy.export.quantize import PRODUCTS, layer_products, to_int8
 from trbert_deploy.export.selection_nodes import selection_nodes
 from trbert_deploy.export.sensitivity import measure_sensitivity
-from trbert_deploy.runtimes.onnxruntime.sessions import share_threads
+from trbert_deploy.runtimes.onnxruntime.pool import share_threads
 from trbert_deploy.runtimes.pipeline import StagePipeline
 
 BUDGET = (0.4, 0.15)

@@ -8,8 +8,7 @@ import types
 import pytest
 
 from trbert_deploy.core.errors import InputError
-from trbert_deploy.core.request import Limits
-from trbert_deploy.tasks import TASKS
+from trbert_deploy.tasks import TASKS, Limits
 from trbert_deploy.text.items import read_item
 from trbert_deploy.text.json_lines import read_json_lines
 
@@ -17,7 +16,7 @@ LIMITS = Limits(max_length=16, vocab_size=100, token_types=2)
 
 
 def item_of(task, value, number=3):
-    return read_item(TASKS[task], LIMITS, value, number)
+    return read_item(TASKS.get(task).spec(LIMITS), value, number)
 
 
 # -- files

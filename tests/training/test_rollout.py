@@ -46,9 +46,9 @@ def every_answer(slow, row, length):
 def drawn_ways(rollout, row, ways, logits, kept):
     """Which selection each sample of a row was, by the answer it led to."""
     found = []
-    for sample in range(rollout.logits.shape[1]):
+    for sample in range(rollout.outputs["logits"].shape[1]):
         same = (rollout.kept[row, sample] - kept).abs().amax(-1) < 1e-6
-        distance = torch.where(same, (rollout.logits[row, sample] - logits).abs().amax(-1), torch.inf)
+        distance = torch.where(same, (rollout.outputs["logits"][row, sample] - logits).abs().amax(-1), torch.inf)
         best = int(distance.argmin())
         assert distance[best] < 1e-4
         found.append(ways[best])
@@ -57,7 +57,7 @@ def drawn_ways(rollout, row, ways, logits, kept):
 
 def test_shapes_and_what_can_be_learned_from(model, rows, batch_of, tensors_of):
     rollout = roll_out(model, tensors_of(batch_of(rows)), 3)
-    assert rollout.logits.shape == (4, 3, 3)
+    assert rollout.outputs["logits"].shape == (4, 3, 3)
     assert rollout.log_probability.shape == (4, 3)
     assert rollout.kept.shape == (4, 3, 2)
     assert rollout.log_probability.requires_grad
@@ -73,7 +73,7 @@ def test_the_first_token_stays_where_nothing_else_does(tiny_model, naive, random
     for number, (row, length) in enumerate(zip(rows, LENGTHS, strict=True)):
         np.testing.assert_allclose(rollout.kept[number], 1 / length, rtol=1e-6)
         wanted = slow.answer(row, ((0,), (0,)))[0].detach()
-        for logits in rollout.logits[number]:
+        for logits in rollout.outputs["logits"][number]:
             np.testing.assert_allclose(logits.detach(), wanted, atol=1e-5)
     np.testing.assert_allclose(rollout.log_probability.detach(), 0, atol=1e-6)  # [CLS] is no choice
 
@@ -87,7 +87,7 @@ def test_padding_never_goes_on_even_where_everything_is_kept(tiny_model, naive, 
     for number, (row, length) in enumerate(zip(rows, LENGTHS, strict=True)):
         everything = tuple(range(length))
         wanted = slow.answer(row, (everything, everything))[0].detach()
-        for logits in rollout.logits[number]:
+        for logits in rollout.outputs["logits"][number]:
             np.testing.assert_allclose(logits.detach(), wanted, atol=1e-5)
     np.testing.assert_allclose(rollout.log_probability.detach(), 0, atol=1e-6)
 
@@ -150,7 +150,7 @@ def test_the_first_sample_keeps_the_most_important_of_those_still_there(
             second = imitation(importance[1][number].tolist(), torch.sigmoid(said).tolist(), list(first))
             logits, log_probability, _ = slow.answer(row, (first, second))
         np.testing.assert_allclose(rollout.kept[number, 0] * length, [len(first), len(second)], atol=1e-5)
-        np.testing.assert_allclose(rollout.logits[number, 0].detach(), logits, atol=1e-4)
+        np.testing.assert_allclose(rollout.outputs["logits"][number, 0].detach(), logits, atol=1e-4)
         assert rollout.log_probability[number, 0].item() == pytest.approx(log_probability.item() / length, abs=1e-5)
 
 
@@ -184,9 +184,9 @@ def test_selectors_decide_in_float32_under_mixed_precision(model, rows, batch_of
         assert logits.dtype == torch.float32
         with torch.no_grad():
             assert torch.equal(logits, selector(states))
-    for result in (rollout.logits, rollout.log_probability, rollout.kept):
+    for result in (rollout.outputs["logits"], rollout.log_probability, rollout.kept):
         assert result.dtype == torch.float32
     torch.manual_seed(0)
     with torch.no_grad():
         exact = roll_out(model, inputs, 2)
-    assert not torch.equal(exact.logits, rollout.logits)  # precision was mixed indeed
+    assert not torch.equal(exact.outputs["logits"], rollout.outputs["logits"])  # precision was mixed indeed

@@ -19,9 +19,10 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel, B
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.checkpoint import load_checkpoint, load_tokenizer
 from trbert_deploy.core.errors import CheckpointError, InputError, TRBertError
-from trbert_deploy.text.tokenization import BundleTokenizer
+from trbert_deploy.text.tokenizer import BundleTokenizer
 from trbert_deploy.training.arguments import TrainingArguments
 from trbert_deploy.training.metrics import read_metrics
+from trbert_deploy.training.reporting import Reporter
 from trbert_deploy.training.run import train
 
 MARKERS = {"negative": "bad", "positive": "good"}
@@ -146,7 +147,7 @@ def test_the_run_folder_holds_what_the_docstring_says(trained):
     out, results = trained
     assert sorted(path.name for path in out.iterdir() if path.name[0] != ".") == [
         "alpha-0", "alpha-1", "arguments.json", "results.json", "results.md", "teacher",
-        "teacher_logits.npy", "trade_off.png",
+        "teacher_outputs.npz", "trade_off.png",
     ]  # fmt: skip
     for folder in ("alpha-0", "alpha-1"):
         assert sorted(path.name for path in (out / folder).iterdir()) == [
@@ -164,11 +165,13 @@ def test_the_run_folder_holds_what_the_docstring_says(trained):
     assert {"reward", "kept_1", "kept_2", "accuracy", "loss"} <= set(read_metrics(out / "alpha-1/metrics.jsonl")[0])
 
 
-def test_the_teachers_answers_are_its_own(trained, texts):
+def test_the_teachers_outputs_are_its_own(trained, texts):
     out, _ = trained
     teacher = load_checkpoint(out / "teacher").model
     assert teacher.num_stages == 1
-    logits = np.load(out / "teacher_logits.npy")
+    with np.load(out / "teacher_outputs.npz") as arrays:
+        assert arrays.files == ["logits"]
+        logits = arrays["logits"]
     assert logits.shape == (1800, 2)
     assert np.isin(logits.argmax(-1), [0, 1]).all()
     assert logits.dtype == np.float32
@@ -178,14 +181,31 @@ class KilledError(Exception):
     pass
 
 
-def killed_in(phase, step):
-    """A report that ends the run after a step of a phase."""
+class KilledIn(Reporter):
+    """Ends the run after a step of a phase."""
 
-    def report(name, done, steps, latest):
-        if name.endswith(phase) and done == step:
+    def __init__(self, phase, step):
+        self.phase, self.step = phase, step
+
+    def progress(self, progress):
+        if progress.part.endswith(self.phase) and progress.done == self.step:
             raise KilledError
 
-    return report
+
+class Told(Reporter):
+    """Remembers everything."""
+
+    def __init__(self):
+        self.notes, self.warnings, self.progresses = [], [], []
+
+    def note(self, line):
+        self.notes.append(line)
+
+    def warn(self, line):
+        self.warnings.append(line)
+
+    def progress(self, progress):
+        self.progresses.append(progress)
 
 
 @pytest.mark.parametrize(("phase", "step"), [("fine-tuning", 11), ("selectors", 12), ("joint", 13)])
@@ -198,7 +218,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(phase, step, encoder, tmp_path
 
     train(encoder, data, tmp_path / "whole", arguments, **run)
     with pytest.raises(KilledError):
-        train(encoder, data, tmp_path / "killed", arguments, **run, report=killed_in(phase, step))
+        train(encoder, data, tmp_path / "killed", arguments, **run, reporter=KilledIn(phase, step))
     assert not (tmp_path / "killed" / "alpha-0.5" / "model").exists()
     train(encoder, data, tmp_path / "killed", arguments, **run)
     for part in ("teacher", "alpha-0.5/selectors", "alpha-0.5/model"):
@@ -221,11 +241,9 @@ def test_a_run_goes_on_under_the_same_arguments_only(trained, classifier, texts)
 
 def test_a_finished_run_is_not_trained_again(trained, classifier, texts):
     out, results = trained
-    phases = []
-    again = train(
-        classifier, texts, out, ARGUMENTS, alphas=[1.0], device="cpu", report=lambda name, *_: phases.append(name)
-    )
-    assert set(phases) == {"evaluating: teacher", "evaluating: alpha 1"}
+    told = Told()
+    again = train(classifier, texts, out, ARGUMENTS, alphas=[1.0], device="cpu", reporter=told)
+    assert {progress.part for progress in told.progresses} == {"evaluating: teacher", "evaluating: alpha 1"}
     assert again.models == results.models  # the other alpha's is remembered
 
 
@@ -279,7 +297,7 @@ def test_an_export_cuts_rows_where_the_training_did(cli, encoder, tmp_path):
     run = tmp_path / "run"
 
     with pytest.raises(KilledError):
-        train(encoder, data, run, arguments, device="cpu", report=killed_in("joint", 1))
+        train(encoder, data, run, arguments, device="cpu", reporter=KilledIn("joint", 1))
     first = train(encoder, data, run, arguments, device="cpu")
     for part in ("teacher", "alpha-1/selectors", "alpha-1/model"):
         assert load_tokenizer(run / part).model_max_length == 20
@@ -319,7 +337,7 @@ def test_two_processes_train_one_model(encoder, tmp_path):
 
     arguments = TrainingArguments(batch_size=16, fine_tune_epochs=1)
     with pytest.raises(KilledError):
-        train(encoder, data, tmp_path / "alone", arguments, device="cpu", report=killed_in("selectors", 1))
+        train(encoder, data, tmp_path / "alone", arguments, device="cpu", reporter=KilledIn("selectors", 1))
     ours, alone = (weights_of(tmp_path / run / "teacher") for run in ("run", "alone"))
     torch.testing.assert_close(ours, alone, rtol=0, atol=1e-5)
 

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 import typer
 
 from trbert_deploy.bundle.manifest import Precision, QuantizationForm
-from trbert_deploy.cli.options import parse_numbers
 from trbert_deploy.cli.output import next_command, note, stdout
 from trbert_deploy.core.extras import require, require_export
 from trbert_deploy.shipped_models import SHIPPED_MODELS
@@ -114,6 +113,15 @@ def export(
     )
     stdout.print(str(out), markup=False)
     next_command(f"trbert-deploy bench {shlex.quote(str(out))}")
+
+
+def parse_numbers(text, example):
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list of numbers such as {example}") from None
 
 
 def _fractions(selection: str | None, keep: str | None) -> list[float] | None:

@@ -1,78 +1,82 @@
-"""The console script: registers the verbs, turns errors into messages and exit codes.
+"""The console script: takes over signals and streams, then imports the verbs, and turns errors into exit codes.
 
-Exit codes: 0 fine, 1 a check failed or the user can mend it, 2 usage.
+Exit codes: 0 fine, 1 a check failed or the user can mend it, 2 usage; 130 after Ctrl-C, 141 where nobody reads stdout.
+Nothing slow is imported up here, so that Ctrl-C is heeded from the first moment.
 """
 
 from __future__ import annotations
 
-import io
 import signal
 import sys
-from typing import Annotated
+import threading
+from types import FrameType
 
-import typer
-
-from trbert_deploy._version import __version__
-from trbert_deploy.cli import bench, build, env, export, inspect, predict, train, verify
-from trbert_deploy.cli.output import report_error, stdout
+from trbert_deploy.cli.streams import take_streams
 from trbert_deploy.core.errors import TRBertError
-from trbert_deploy.core.extras import missing_extra
 
-app = typer.Typer(
-    name="trbert-deploy",
-    help="Put token-reducing BERT (TR-BERT) models into production.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        stdout.print(f"trbert-deploy {__version__}")
-        raise typer.Exit()
-
-
-@app.callback()
-def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    """Put token-reducing BERT (TR-BERT) models into production."""
-
-
-app.command()(train.train)
-app.command()(export.export)
-app.command()(build.build)
-app.command()(bench.bench)
-app.command()(predict.predict)
-app.command()(inspect.inspect)
-app.command()(verify.verify)
-app.command()(env.env)
+_INTERRUPTED = 128 + signal.SIGINT
 
 
 def main() -> None:
     """Entry point of the console script."""
+    interrupted = threading.Event()
+    _heed_signals(interrupted)
+    take_streams()
     debug = "--debug" in sys.argv
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8")  # JSON is, whatever the locale
-    # As Ctrl-C: what is half-written is cleared away before the process ends.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        app()
+        try:
+            from trbert_deploy.cli.app import make_app
+
+            make_app()()
+        finally:
+            sys.stdout.flush()
     except TRBertError as error:
-        if debug:
-            raise
-        report_error(error)
-        sys.exit(1)
-    except ImportError as error:
-        missing = missing_extra(error, "this command")
-        if debug or missing is None:
-            raise
-        report_error(missing)
-        sys.exit(1)
+        _refuse(error, debug)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
+    except Exception as error:
+        if interrupted.is_set() and not debug:  # what an interrupted import made of it
+            sys.exit(_INTERRUPTED)
+        from trbert_deploy.core.extras import missing_extra
+
+        missing = missing_extra(error, "this command") if isinstance(error, ImportError) else None
+        if missing is None:
+            raise
+        _refuse(missing, debug)
+
+
+def _refuse(error: TRBertError, debug: bool) -> None:
+    """Say what is wrong; with ``--debug`` by the traceback."""
+    if debug:
+        raise error
+    from trbert_deploy.cli.output import report_error
+
+    report_error(error)
+    sys.exit(1)
+
+
+def _heed_signals(interrupted: threading.Event) -> None:
+    """Ctrl-C and SIGTERM end the program by exceptions, so that what is half-written is cleared away before.
+
+    Args:
+        interrupted: set at Ctrl-C.
+    """
+    received: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if number == signal.SIGTERM:
+            sys.exit(128 + number)
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    def end_again(failure: sys.UnraisableHookArgs) -> None:
+        """Where the exception came up in a callback of the interpreter's, it has ended nothing."""
+        if failure.exc_type in (KeyboardInterrupt, SystemExit) and received:
+            threading.Timer(0.01, signal.raise_signal, received[-1:]).start()
+        else:
+            sys.__unraisablehook__(failure)
+
+    sys.unraisablehook = end_again
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)

@@ -115,7 +115,7 @@ def _texts(value: object, key: str, name: str, several: bool) -> tuple[str, ...]
 
 def _read_token_ids(task: TaskSpec, given: Mapping[str, Any], name: str) -> Item:
     extras = dict(given)
-    inputs = {}
+    inputs: dict[str, object] = {}
     for key in ("input_ids", "attention_mask", "token_type_ids"):
         if key in extras:
             inputs[key] = extras.pop(key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
+import math
 import sys
 import zlib
 from collections.abc import Iterator
@@ -79,7 +80,7 @@ def _open(path: Path) -> IO[bytes]:
 
 def _parse(raw: bytes, source: str) -> dict[str, Any]:
     try:
-        value = json.loads(raw.decode("utf-8"))
+        value = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
         if b"\\ud" in raw.lower():  # an escaped surrogate: half a pair could not be written out again
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
@@ -88,8 +89,20 @@ def _parse(raw: bytes, source: str) -> dict[str, Any]:
         raise InputError(f"{source} is not valid UTF-8 (byte {error.start + 1})", "save the file as UTF-8") from error
     except json.JSONDecodeError as error:
         raise InputError(f"{source} is not valid JSON: {error.msg} (column {error.colno})", f"write {_FORM}") from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, endless nesting
+    except (ValueError, RecursionError) as error:  # NaN, a number of thousands of digits, endless nesting
         raise InputError(f"{source} is not JSON that can be read: {error}", f"write {_FORM}") from error
     if not isinstance(value, dict):
         raise InputError(f"{source} is a JSON {type(value).__name__}, not an object", f"write {_FORM}")
     return value
+
+
+def _refuse_constant(name: str) -> float:
+    """Python's own NaN and Infinity, which are no JSON."""
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text:.20} is too large")
+    return number

@@ -31,6 +31,7 @@ class Row:
         texts: all of the item's, in the row's order, choices last; empty where it was given as token ids.
         places: for each of `texts` where its tokens stand in the row (a choice's: in its own option). Where
             there is no room for all, the text's first ones stand there.
+        name: in messages: where the item stands in a file, or its number.
     """
 
     arrays: dict[str, IntArray]
@@ -42,6 +43,7 @@ class Row:
     truncated: bool = False
     texts: tuple[str, ...] = ()
     places: tuple[range, ...] = ()
+    name: str = ""
 
     @property
     def sequences(self) -> int:

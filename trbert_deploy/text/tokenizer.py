@@ -63,6 +63,11 @@ class BundleTokenizer:
             )
         self._cls, self._sep, _ = empty_pair
 
+    @property
+    def ends(self) -> tuple[int, int] | None:
+        """The ids of the tokens that a row begins and ends with; None where the bundle has no tokenizer."""
+        return None if self._tokenizer is None else (self._cls, self._sep)
+
     def encode(self, items: Iterable[object]) -> list[Row]:
         """Tokenize items.
 
@@ -134,7 +139,7 @@ class BundleTokenizer:
     def _row(self, item: Item, parts: Mapping[str, Sequence[Encoding]]) -> Row:
         if item.arrays:
             length = item.arrays["input_ids"].shape[-1]
-            return Row(item.arrays, length, text=item.context, offsets=item.offsets, extras=item.extras)
+            return Row(item.arrays, length, text=item.context, offsets=item.offsets, extras=item.extras, name=item.name)
         text = self._task.text
         assert text is not None
         ids = {key: [encoding.ids for encoding in encodings] for key, encodings in parts.items()}
@@ -154,18 +159,20 @@ class BundleTokenizer:
             truncated=any(one.tokens < len(ids[one.key][one.member]) for one in standing),
             texts=item.texts,
             places=tuple(range(one.start, one.start + one.tokens) for one in standing),
+            name=item.name,
         )
 
     def _arrays(self, sequences: Sequence[TokenSequence]) -> dict[str, IntArray]:
         """Ids, mask and types of sequences: [N] each, in multiple choice [options, N]."""
-        width = max(len(sequence.ids) for sequence in sequences)
-        names = [spec.name for spec in self._task.inputs if spec.per_token]
-        arrays = {name: np.zeros((len(sequences), width), dtype=np.int64) for name in names}
+        shape = (len(sequences), max(len(sequence.ids) for sequence in sequences))
+        arrays = {
+            spec.name: np.full(shape, spec.padding, dtype=np.int64) for spec in self._task.inputs if spec.per_token
+        }
         for place, sequence in enumerate(sequences):
-            length = len(sequence.ids)
-            given = {"input_ids": sequence.ids, "attention_mask": 1, "token_type_ids": sequence.types}
-            for name in names:
-                arrays[name][place, :length] = given[name]
+            ones = [1] * len(sequence.ids)
+            given = {"input_ids": sequence.ids, "attention_mask": ones, "token_type_ids": sequence.types}
+            for name, array in arrays.items():
+                array[place, : len(ones)] = given[name]
         return arrays if self._task.sequences_axis else {name: array[0] for name, array in arrays.items()}
 
 

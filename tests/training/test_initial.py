@@ -14,7 +14,7 @@ from torch import nn
 from trbert_deploy.checkpoint import load_checkpoint
 from trbert_deploy.core.errors import CheckpointError, InputError
 from trbert_deploy.training.data import Examples
-from trbert_deploy.training.start import load_start, set_dropout, tokenize, with_selectors
+from trbert_deploy.training.initial import load_initial, set_dropout, tokenize, with_selectors
 
 SIZES = {
     "bert": {
@@ -72,25 +72,25 @@ def logits_of(model):
 @pytest.mark.parametrize("name", ENCODERS)
 def test_a_bare_encoder_gets_a_head_for_the_datas_labels(checkpoint, data, name):
     folder, theirs = checkpoint(name)
-    start = load_start(folder, data("good", "bad", "so"), labels=None, seed=3)
-    assert start.bare
-    assert start.examples.names == ("bad", "good", "so")
-    assert start.examples.labels.tolist() == [1, 0, 2]
-    assert start.model.config.id2label == {0: "bad", 1: "good", 2: "so"}
-    assert start.model.num_stages == 1
-    assert logits_of(start.model).shape == (2, 3)
-    assert start.tokenizer("a bad film")["input_ids"] == [2, 5, 14, 15, 3]
+    initial = load_initial(folder, data("good", "bad", "so"), labels=None, seed=3)
+    assert initial.bare
+    assert initial.examples.names == ("bad", "good", "so")
+    assert initial.examples.labels.tolist() == [1, 0, 2]
+    assert initial.model.config.id2label == {0: "bad", 1: "good", 2: "so"}
+    assert initial.model.num_stages == 1
+    assert logits_of(initial.model).shape == (2, 3)
+    assert initial.tokenizer("a bad film")["input_ids"] == [2, 5, 14, 15, 3]
     encoder = getattr(theirs, theirs.base_model_prefix) if name not in ("BertModel", "DistilBertModel") else theirs
     with torch.inference_mode():
         wanted = encoder(IDS, MASK).last_hidden_state
-        ours = start.model.backbone(IDS, MASK).last_hidden_state
+        ours = initial.model.backbone(IDS, MASK).last_hidden_state
     np.testing.assert_allclose(ours[MASK > 0], wanted[MASK > 0], atol=1e-5)
 
 
 def test_a_new_head_depends_on_the_seed(checkpoint, data):
     folder, _ = checkpoint("BertForMaskedLM")
     file = data(0, 1)
-    heads = [load_start(folder, file, labels=None, seed=seed).model.head.state_dict() for seed in (3, 3, 4)]
+    heads = [load_initial(folder, file, labels=None, seed=seed).model.head.state_dict() for seed in (3, 3, 4)]
     assert all(torch.equal(heads[0][name], heads[1][name]) for name in heads[0])
     assert not torch.equal(heads[0]["classifier.weight"], heads[2]["classifier.weight"])
     assert 0.01 < heads[0]["dense.weight"].std() < 0.03  # transformers' 0.02, not torch's 0.14
@@ -98,30 +98,30 @@ def test_a_new_head_depends_on_the_seed(checkpoint, data):
 
 def test_names_in_the_callers_order(checkpoint, data):
     folder, _ = checkpoint("BertModel")
-    start = load_start(folder, data("good", "bad"), labels=["good", "bad"], seed=0)
-    assert start.model.config.id2label == {0: "good", 1: "bad"}
-    assert start.model.config.label2id == {"good": 0, "bad": 1}
-    assert start.examples.labels.tolist() == [0, 1]
+    initial = load_initial(folder, data("good", "bad"), labels=["good", "bad"], seed=0)
+    assert initial.model.config.id2label == {0: "good", 1: "bad"}
+    assert initial.model.config.label2id == {"good": 0, "bad": 1}
+    assert initial.examples.labels.tolist() == [0, 1]
     with pytest.raises(InputError, match="'bad' is none of good, fine"):
-        load_start(folder, data("good", "bad"), labels=["good", "fine"], seed=0)
+        load_initial(folder, data("good", "bad"), labels=["good", "fine"], seed=0)
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_a_classifier_answers_as_it_did_and_keeps_its_labels(checkpoint, data, name):
     folder, theirs = checkpoint(name, id2label={0: "x", 1: "y", 2: "z"}, label2id={"x": 0, "y": 1, "z": 2})
-    start = load_start(folder, data("z", "x"), labels=None, seed=0)
-    assert not start.bare
-    assert start.examples.names == ("x", "y", "z")
-    assert start.examples.labels.tolist() == [2, 0]
+    initial = load_initial(folder, data("z", "x"), labels=None, seed=0)
+    assert not initial.bare
+    assert initial.examples.names == ("x", "y", "z")
+    assert initial.examples.labels.tolist() == [2, 0]
     with torch.inference_mode():
-        np.testing.assert_allclose(logits_of(start.model), theirs(IDS, MASK).logits, atol=1e-5)
+        np.testing.assert_allclose(logits_of(initial.model), theirs(IDS, MASK).logits, atol=1e-5)
 
 
 def test_a_tr_bert_is_not_trained_again(golden, data, tmp_path, vocabulary):
     folder = shutil.copytree(golden("bert-sequence-classification").folder, tmp_path / "upstream")
     shutil.copy(vocabulary / "vocab.txt", folder)
     with pytest.raises(CheckpointError, match="has selectors already"):
-        load_start(folder, data(0, 1), labels=None, seed=0)
+        load_initial(folder, data(0, 1), labels=None, seed=0)
 
 
 @pytest.mark.parametrize("change", [{"problem_type": "regression"}, {"problem_type": "multi_label_classification"}])
@@ -130,42 +130,42 @@ def test_another_kind_of_problem_is_refused(checkpoint, data, change):
     file = folder / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
     with pytest.raises(CheckpointError, match="does not choose one of several classes"):
-        load_start(folder, data(0, 1), labels=None, seed=0)
+        load_initial(folder, data(0, 1), labels=None, seed=0)
 
 
 def test_labels_that_do_not_fit_the_classifier(checkpoint, data):
     folder, _ = checkpoint("BertForSequenceClassification")
     with pytest.raises(InputError, match="line 2: label 2 is none of LABEL_0, LABEL_1"):
-        load_start(folder, data(0, 2), labels=None, seed=0)
+        load_initial(folder, data(0, 2), labels=None, seed=0)
     with pytest.raises(InputError, match="has names for its labels already"):
-        load_start(folder, data(0, 1), labels=["a", "b"], seed=0)
+        load_initial(folder, data(0, 1), labels=["a", "b"], seed=0)
 
 
 @pytest.mark.parametrize("name", ["BertForSequenceClassification", "BertModel"])
 def test_rows_of_one_class_teach_nothing(checkpoint, data, name):
     folder, _ = checkpoint(name)
     with pytest.raises(InputError, match="one class only"):
-        load_start(folder, data(1, 1, 1), labels=None, seed=0)
+        load_initial(folder, data(1, 1, 1), labels=None, seed=0)
 
 
 @pytest.mark.parametrize("name", ["BertForSequenceClassification", "BertModel"])
 def test_a_checkpoint_without_tokenizer(checkpoint, data, name):
     folder, _ = checkpoint(name, tokenizer=False)
     with pytest.raises(CheckpointError, match=r"has no tokenizer.*vocab\.txt"):
-        load_start(folder, data(0, 1), labels=None, seed=0)
+        load_initial(folder, data(0, 1), labels=None, seed=0)
 
 
 @pytest.mark.parametrize("name", ["BertForQuestionAnswering", "DistilBertForTokenClassification"])
 def test_a_model_of_another_task(checkpoint, data, name):
     folder, _ = checkpoint(name)
-    with pytest.raises(CheckpointError, match="only sequence classification"):
-        load_start(folder, data(0, 1), labels=None, seed=0)
+    with pytest.raises(CheckpointError, match="is not trained, only sequence-classification"):
+        load_initial(folder, data(0, 1), labels=None, seed=0)
 
 
 def test_a_class_nobody_knows(checkpoint, data):
     folder, _ = checkpoint("BertForNextSentencePrediction")
     with pytest.raises(CheckpointError, match="BertForNextSentencePrediction"):
-        load_start(folder, data(0, 1), labels=None, seed=0)
+        load_initial(folder, data(0, 1), labels=None, seed=0)
 
 
 # -- tokens --------------------------------------------------------------------------------------------------
@@ -177,26 +177,26 @@ def test_a_token_without_an_embedding_is_named(checkpoint, data, name):
     tokenizer = transformers.BertTokenizerFast.from_pretrained(folder)
     tokenizer.add_tokens(["unheard"])
     tokenizer.save_pretrained(folder)
-    start = load_start(folder, data(0, 1), labels=None, seed=0)
-    tokenized = tokenize(start, start.examples, 16)  # the token does not occur
-    assert start.model(**tokenized.batch(np.array([0, 1])).inputs).outputs["logits"].isfinite().all()
-    heard = Examples([("good",), ("an unheard film",)], start.examples.labels, start.examples.names)
+    initial = load_initial(folder, data(0, 1), labels=None, seed=0)
+    tokenized = tokenize(initial, initial.examples, 16)  # the token does not occur
+    assert initial.model(**tokenized.batch(np.array([0, 1])).inputs).outputs["logits"].isfinite().all()
+    heard = Examples([("good",), ("an unheard film",)], initial.examples.labels, initial.examples.names)
     with pytest.raises(CheckpointError, match=r"token 19 \('unheard'\), .* 0 to 18\. .*resize_token_embeddings"):
-        tokenize(start, heard, 16)
-    assert tokenize(start, heard, 3).largest_id < 19  # cut off
+        tokenize(initial, heard, 16)
+    assert tokenize(initial, heard, 3).largest_id < 19  # cut off
 
 
 @pytest.mark.parametrize(("name", "refused"), [("BertModel", True), ("DistilBertModel", False)])
 def test_pairs_need_two_token_types_where_the_encoder_has_any(checkpoint, data, name, refused):
     folder, _ = checkpoint(name, **({"type_vocab_size": 1} if refused else {}))
-    start = load_start(folder, data(0, 1), labels=None, seed=0)
-    assert len(tokenize(start, start.examples, 16)) == 2
-    pairs = Examples([("good",), ("good", "film")], start.examples.labels, start.examples.names)
+    initial = load_initial(folder, data(0, 1), labels=None, seed=0)
+    assert len(tokenize(initial, initial.examples, 16)) == 2
+    pairs = Examples([("good",), ("good", "film")], initial.examples.labels, initial.examples.names)
     if refused:
         with pytest.raises(InputError, match=r"type_vocab_size 1.*leave text_pair out"):
-            tokenize(start, pairs, 16)
+            tokenize(initial, pairs, 16)
     else:
-        assert len(tokenize(start, pairs, 16)) == 2
+        assert len(tokenize(initial, pairs, 16)) == 2
 
 
 # -- selectors -----------------------------------------------------------------------------------------------

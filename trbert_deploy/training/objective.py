@@ -1,0 +1,21 @@
+"""Whether a model can be trained, and by what."""
+
+from __future__ import annotations
+
+from trbert_deploy.core.errors import CheckpointError
+from trbert_deploy.model import TRBertPreTrainedModel
+from trbert_deploy.tasks import TASKS
+from trbert_deploy.tasks.heads import Objective
+
+
+def objective_of(model: TRBertPreTrainedModel) -> Objective:
+    """The head of a model as what it is trained by.
+
+    Raises:
+        CheckpointError: it is no `Objective`; the message says which tasks have one.
+    """
+    head = model.head
+    if not isinstance(head, Objective):
+        trained = [task.name for task in TASKS if issubclass(task.head_class(), Objective)]
+        raise CheckpointError(f"task {model.task.name} is not trained, only {', '.join(trained)}")
+    return head
