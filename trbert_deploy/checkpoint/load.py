@@ -139,7 +139,7 @@ def _no_hub_id(text: str) -> str:
     is not there is missing.
     """
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     parent, _, name = text.rpartition("/")
     try:

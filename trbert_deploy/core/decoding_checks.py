@@ -68,7 +68,7 @@ def _shown(form: Axes) -> str:
 def _activation(task: TaskSpec, value: Any) -> None:
     if value not in ACTIVATIONS:
         raise ValueError(f"must be one of {', '.join(ACTIVATIONS)}")
-    threshold = task.decoding.parameters.get("threshold")
+    threshold: Any = task.decoding.parameters.get("threshold")
     if value == "sigmoid" and not (type(threshold) in (int, float) and 0 <= threshold <= 1):
         raise ValueError("needs the parameter threshold, in 0 to 1")
 
