@@ -68,7 +68,7 @@ def check_request(task: TaskSpec, given: Mapping[str, object]) -> Request:
     _check_shape(task, ids)
     for spec in task.inputs:
         if spec.default is not None:
-            arrays.setdefault(spec.name, np.full_like(ids, spec.default))
+            arrays.setdefault(spec.name, np.full(_default_shape(spec, ids), spec.default, dtype=np.int64))
     per_token = [spec for spec in task.inputs if spec.per_token]
     for spec in per_token:
         if arrays[spec.name].shape != ids.shape:
@@ -109,6 +109,13 @@ def _check_shape(task: TaskSpec, ids: IntArray) -> None:
     axes = task.inputs[0].axes
     if ids.ndim != len(axes):
         raise InputError(f"input_ids must be {_named(axes)}, not of shape {list(ids.shape)}")
+
+
+def _default_shape(spec: InputSpec, ids: IntArray) -> tuple[int, ...]:
+    """Of an input that is not given: that of the ids, or one entry along each axis that varies."""
+    if spec.per_token:
+        return ids.shape
+    return (len(ids), *(1 if isinstance(axis, str) else axis for axis in spec.axes[1:]))
 
 
 def _named(axes: tuple[str | int, ...]) -> str:

@@ -65,8 +65,6 @@ def _check_input(spec: InputSpec, task: TaskSpec) -> None:
     if (spec.name in TOKEN_INPUTS) is not spec.per_token:
         raise ValueError(f"{spec.name}: inputs over tokens are {', '.join(TOKEN_INPUTS)}, and those are")
     if not spec.per_token:
-        if spec.default is not None:
-            raise ValueError(f"{spec.name}: only inputs over tokens have a default")
         return
     if spec.axes != task.inputs[0].axes or spec.maximum is None:
         raise ValueError(f"{spec.name} is over tokens: it needs a maximum, and the axes of input_ids")

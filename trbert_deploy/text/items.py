@@ -127,13 +127,11 @@ def _texts(value: object, key: str, name: str, several: bool) -> tuple[str, ...]
 def _read_token_ids(task: TaskSpec, given: Mapping[str, Any], name: str) -> Item:
     extras = dict(given)
     inputs: dict[str, object] = {}
-    for key in ("input_ids", "attention_mask", "token_type_ids"):
-        if key in extras:
-            inputs[key] = extras.pop(key)
-    for spec in task.own_inputs:
+    for spec in task.inputs:
         for spelling in (spec.name, spec.key):
             if spelling in extras:
-                inputs[spec.name] = _own(spec, extras.pop(spelling))
+                inputs[spec.name] = _given(spec, extras.pop(spelling))
+    extras.pop("token_type_ids", None)  # as from a BERT tokenizer, and not used
     try:
         request = check_request(task, {key: [value] for key, value in inputs.items()})
     except InputError as error:
@@ -146,9 +144,9 @@ def _read_token_ids(task: TaskSpec, given: Mapping[str, Any], name: str) -> Item
     return Item(name, {}, arrays, context, _offsets(offsets, length, len(context), name), extras)
 
 
-def _own(spec: InputSpec, value: object) -> object:
-    """An input of the task's own; an empty list of sentences or candidates stands for one that is absent."""
-    if isinstance(value, list | tuple) and not value and spec.padding < 0:
+def _given(spec: InputSpec, value: object) -> object:
+    """An input; an empty list of sentences or candidates stands for one that is absent."""
+    if isinstance(value, list | tuple) and not value and spec.padding < 0 and not spec.per_token:
         return np.full([1 if isinstance(axis, str) else axis for axis in spec.axes[1:]], spec.padding)
     return value
 

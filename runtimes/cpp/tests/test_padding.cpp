@@ -1,13 +1,13 @@
 #include <doctest/doctest.h>
 
-#include "plans/padding.hpp"
+#include "tensorrt/padding.hpp"
 #include "trbert/trbert.hpp"
 
 using namespace trbert::internal;
 
 namespace {
 
-const Grid kSmallGrid{{4, 8}, {{2, 6}}, 4, 4};
+const ShapeBuckets kSmall{{4, 8}, {{2, 6}}, 4, 4};
 const std::map<std::string, Axes> kFirst{{"input_ids", {{"batch"}, {"length"}}},
                                          {"attention_mask", {{"batch"}, {"length"}}}};
 const std::map<std::string, Axes> kLater{{"hidden_states", {{"batch_before"}, {"length"}, {"", 16}}},
@@ -45,7 +45,7 @@ TEST_CASE("later stages take the whole buffer, and as many tokens as the bucket"
                       {"rows", Ids{{3}, {1, 0, 1}}},
                       {"keep", Ids{{3}, {0, 0, 0}}},
                       {"spans", Ids{{3, 1, 2}, {0, 1, 0, 2, 1, 2}}}};
-    const Padded call = pad(kLater, feeds, kSmallGrid, 1);
+    const Padded call = pad(kLater, feeds, kSmall, 1);
     CHECK(call.sizes == Sizes{{"batch", 3}, {"batch_before", 4}, {"kept", 6}, {"length", 8}, {"sentences", 1}});
     CHECK(call.shape(kLater.at("hidden_states")) == Shape{4, 8, 16});
     CHECK(call.arrays.at("keep").shape == Shape{6});
@@ -55,11 +55,11 @@ TEST_CASE("later stages take the whole buffer, and as many tokens as the bucket"
     const Carried narrow({2, 4, 16});  // no more tokens than there are
     Feeds fewer = feeds;
     fewer["hidden_states"] = &narrow;
-    CHECK(pad(kLater, fewer, kSmallGrid, 1).sizes.at("kept") == 4);
+    CHECK(pad(kLater, fewer, kSmall, 1).sizes.at("kept") == 4);
 }
 
 TEST_CASE("more tokens than the largest bucket are an error that names the way out") {
     const Ids nine{{1, 9}, Rows(9, 1)};
-    CHECK_THROWS_WITH_AS(pad(kFirst, {{"input_ids", nine}, {"attention_mask", nine}}, kSmallGrid, 0),
+    CHECK_THROWS_WITH_AS(pad(kFirst, {{"input_ids", nine}, {"attention_mask", nine}}, kSmall, 0),
                          doctest::Contains("at most 8 tokens, this batch has 9"), trbert::Error);
 }

@@ -1,0 +1,41 @@
+#include "tensorrt/runtime.hpp"
+
+#include <set>
+#include <string>
+
+namespace trbert::internal {
+
+TensorRtRuntime::TensorRtRuntime(Pipeline pipeline, std::unique_ptr<Device> device, TensorRtEngines engines,
+                                 ShapeBuckets shapes)
+    : pipeline_(std::move(pipeline)),
+      shapes_(std::move(shapes)),
+      device_(std::move(device)),
+      engines_(std::move(engines)) {}
+
+TensorRtRuntime::~TensorRtRuntime() = default;
+
+Output TensorRtRuntime::run(const Request& request, bool want_kept) const {
+    device_->activate();
+    std::unique_ptr<Worker> worker;
+    {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        if (!free_.empty()) {
+            worker = std::move(free_.back());
+            free_.pop_back();
+        }
+    }
+    if (!worker) {
+        std::set<std::string> per_token;
+        for (const OutputSpec& output : request.task().outputs) {
+            if (output.per_token()) per_token.insert(output.name);
+        }
+        worker = std::make_unique<Worker>(*device_, engines_, shapes_, std::move(per_token));
+    }
+    // Where a request fails, its worker goes with it: its context or stream may be in any state.
+    Output output = pipeline_.run(*worker, request, want_kept);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    free_.push_back(std::move(worker));
+    return output;
+}
+
+}  // namespace trbert::internal
