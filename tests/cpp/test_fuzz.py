@@ -52,7 +52,7 @@ def seeds(part: str, bundle: Path) -> list[bytes]:
 def fuzzers(sanitized, cmake_build) -> dict[str, Path]:
     """The targets by name, built with clang, AddressSanitizer and UndefinedBehaviorSanitizer."""
     built = sanitized("address,undefined")
-    service = cmake_build("service-address", ROOT / "examples" / "cpp_service", *built.options, target="fuzz-body")
+    service = cmake_build("service-address", ROOT / "examples" / "cpp_service", *built.options, targets=["fuzz-body"])
     folders = dict.fromkeys(TARGETS, built.build / "fuzz") | {"body": service}
     return {name: folder / f"fuzz-{name}" for name, folder in folders.items()}
 
