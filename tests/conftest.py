@@ -7,7 +7,7 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("trbert", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("trbert")
 
-GOLDEN = Path(__file__).parent / "golden"
+TESTS = Path(__file__).parent
+#: Files that take longest are started first, so that the processes end together.
+LONGEST_FIRST = (
+    "cpp/test_sanitizers.py",
+    "cpp/test_answers.py",
+)
+GOLDEN = TESTS / "golden"
 GOLDEN_NAMES = sorted(path.parent.name for path in GOLDEN.glob("*/cases.json"))
 BUDGET = (0.4, 0.15)
 #: Models of `traced` and their budgets, none for policy mode: every task, both backbones, both modes.
@@ -82,19 +88,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Where several processes share the tests, a file's fixtures are made once, and so is the C++ build."""
+    """Where several processes share the tests, a file's fixtures are made once."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "tests/cpp" if nodeid.startswith("tests/cpp/") else nodeid.partition("::")[0]
+            return nodeid.partition("::")[0]
 
+    config.option.loadscopereorder = False  # the order is that of `pytest_collection_modifyitems`
     return ByFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import onnxruntime
 
+    ranks = {file: rank for rank, file in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path.relative_to(TESTS).as_posix(), len(ranks)))
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         for item in items:
             if item.get_closest_marker("gpu"):
@@ -336,6 +345,13 @@ def selecting(request: pytest.FixtureRequest) -> tuple[str, tuple[float, ...]]:
 def traced_model() -> Callable[[Any], Traced]:
     """Graphs of any model, each traced when it is first asked for."""
     return Traced
+
+
+@pytest.fixture(scope="module")
+def traced_once() -> Iterator[None]:
+    """Exports in this process trace no graph that any test traced before; for tests of what comes after tracing."""
+    with tracing.traced_once():
+        yield
 
 
 @pytest.fixture(scope="session")
