@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from trbert_deploy.core.errors import InputError
+from trbert_deploy.core.errors import InputError, first_line
 from trbert_deploy.core.specs import InputSpec, TaskSpec
 
 IntArray = npt.NDArray[np.int64]
@@ -125,15 +125,33 @@ def _named(axes: tuple[str | int, ...]) -> str:
 
 
 def _integers(name: str, value: object) -> IntArray:
+    ragged = InputError(f"{name} is not a rectangular array: pad its rows to one length")
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise InputError(f"{name} is not a rectangular array: pad its rows to one length") from error
-    if array.dtype == object:
-        raise InputError(f"{name} is not a rectangular array: pad its rows to one length")
-    if array.size and not (np.issubdtype(array.dtype, np.integer) or array.dtype == np.bool_):
-        raise InputError(f"{name} must hold integers, not {array.dtype}")
+        raise ragged from error
+    except Exception as error:  # from the value's own conversion: a tensor on a GPU, say
+        raise InputError(f"{name} cannot be read as an array: {first_line(error)}", "give integers") from error
+    if array.dtype == object:  # what numpy has no type for: integers beyond 64 bits, None, rows of several lengths
+        for place, one in np.ndenumerate(array):
+            if isinstance(one, list | tuple | np.ndarray):
+                raise ragged
+            if not isinstance(one, int | np.integer):
+                what = "None" if one is None else f"of type {type(one).__name__}"
+                raise InputError(f"{_at(name, place)} is {what}, not an integer")
+    elif array.size and array.dtype.kind not in "iub":
+        raise InputError(f"{name} must hold integers, not {'text' if array.dtype.kind == 'U' else array.dtype}")
+    if array.dtype.kind in "uO":
+        limits = np.iinfo(np.int64)
+        beyond = (array < limits.min) | (array > limits.max)
+        if beyond.any():
+            place = tuple(int(axis) for axis in np.argwhere(beyond)[0])
+            raise InputError(f"{_at(name, place)} does not fit in int64", "use the tokenizer that came with the model")
     return array.astype(np.int64)
+
+
+def _at(name: str, place: Sequence[int]) -> str:
+    return f"{name}{list(place)}" if place else name
 
 
 def _check_mask(mask: IntArray) -> None:

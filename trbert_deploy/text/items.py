@@ -22,6 +22,7 @@ Other keys, such as ``id`` and ``label``, are carried along.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,6 +88,7 @@ def read_item(task: TaskSpec, item: object, number: int) -> Item:
     if not isinstance(item, Mapping):
         raise _not_understood(task, name, f"is a {type(item).__name__}")
     given = {key: value for key, value in item.items() if value is not None}
+    _check_id(given.get("id"), name)
     if "input_ids" in given:
         return _read_token_ids(task, given, name)
     for keys in text.forms if text is not None else ():
@@ -95,6 +97,15 @@ def read_item(task: TaskSpec, item: object, number: int) -> Item:
             parts = {key: _texts(given[key], key, name, key == (text and text.each)) for key in keys}
             return Item(name, parts, extras={key: given[key] for key in given if key not in keys})
     raise _not_understood(task, name, f"has the keys {', '.join(map(str, given)) or '(none)'}")
+
+
+def _check_id(value: object, name: str) -> None:
+    """It is handed through to the prediction, which is to be JSON."""
+    if isinstance(value, float | list | tuple | Mapping):
+        try:
+            json.dumps(value, allow_nan=False, default=str)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise InputError(f"{name}: its id cannot be written as JSON: {error}", "give text or a number") from error
 
 
 def _texts(value: object, key: str, name: str, several: bool) -> tuple[str, ...]:

@@ -157,6 +157,7 @@ class BundleTokenizer:
             choices=item.parts[text.each] if text.each else (),
             extras=item.extras,
             truncated=any(one.tokens < len(ids[one.key][one.member]) for one in standing),
+            empty=any(not ids[one.key][one.member] or not item.parts[one.key][one.member].strip() for one in standing),
             texts=item.texts,
             places=tuple(range(one.start, one.start + one.tokens) for one in standing),
             name=item.name,
