@@ -315,7 +315,7 @@ def test_verification_fails_on_another_models_graphs(golden_bundle, copied):
     assert any("kept positions differ" in complaint for complaint in result.complaints)
 
 
-def test_a_bundle_without_reference_says_so(tmp_path, golden):
+def test_a_bundle_without_reference_says_so(tmp_path, golden, traced_once):
     from trbert_deploy.checkpoint import load_checkpoint
     from trbert_deploy.export.exporter import export_bundle
 

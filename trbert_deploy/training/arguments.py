@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal, get_args
 
 from trbert_deploy.core.errors import InputError
+from trbert_deploy.core.flags import flag
 
 Precision = Literal["no", "bf16", "fp16"]
 TrainingDevice = Literal["cpu", "cuda"]
@@ -61,7 +62,7 @@ class TrainingArguments:
         log_every: steps that one line of metrics.jsonl averages over.
     """
 
-    alphas: tuple[float, ...] = (1.0,)
+    alphas: tuple[float, ...] = field(default=(1.0,), metadata=flag("--alphas", "--alpha"))
     eval_data: Path | None = None
     labels: tuple[str, ...] | None = None
     hold_out: float = 0.05

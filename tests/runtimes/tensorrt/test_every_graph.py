@@ -52,25 +52,31 @@ def in_precision(graph: onnx.ModelProto, precision: str, model) -> onnx.ModelPro
     return graph
 
 
-def parts_of(case, precision: str) -> Iterator[Part]:
-    """Stages of both modes, of which the last is the same, the dense graph, and the fused one in budget mode."""
+def parts_of(case, precision: str, whole: bool) -> Iterator[Part]:
+    """Stages of both modes, of which the last is the same, the dense graph, and the fused one in budget mode.
+
+    Where not the whole is wanted, what the fused graph holds too is left out: stages in budget mode, the dense graph.
+    """
     model = case.model
     policy, by_budget = ([in_precision(one, precision, model) for one in case.stages(mode)] for mode in (False, True))
-    for mode, graphs in (("policy", policy), ("budget", by_budget[:-1])):
-        for stage, graph in enumerate(graphs):
-            yield Part(f"{mode}, stage {stage}", graph, stage)
-    yield Part("dense", in_precision(case.dense(), precision, model), 0)
-    if model.task.protected_from is None:  # where tokens are protected, how many go on depends on the data
+    fused = model.task.protected_from is None  # where tokens are protected, how many go on depends on the data
+    for stage, graph in enumerate(policy):
+        yield Part(f"policy, stage {stage}", graph, stage)
+    if fused:
         keep = BUDGET[: model.num_stages - 1]
         yield Part("fused", fuse(by_budget, keep, model.spec), 0)
+    if whole or not fused:
+        for stage, graph in enumerate(by_budget[:-1]):
+            yield Part(f"budget, stage {stage}", graph, stage)
+        yield Part("dense", in_precision(case.dense(), precision, model), 0)
 
 
-def assert_builds(case, precision: str, folder) -> None:
+def assert_builds(case, precision: str, folder, *, whole: bool = True) -> None:
     model, rtx = case.model, find_flavor("rtx")
     most = min(64, model.config.backbone.max_position_embeddings)
     kept = ((most // 4, most // 2),) * (model.num_stages - 1)
     shapes = ShapeBuckets(lengths=(most // 2, most), kept=kept, rows=1, entries=5)
-    for part in parts_of(case, precision):
+    for part in parts_of(case, precision, whole):
         described = save_graph(part.graph, folder, "graph.onnx")
         said = []
         profiles = stage_profiles(shapes, part.stage, full_length=model.full_length, own=own_axes(model.spec))
@@ -85,9 +91,16 @@ def assert_builds(case, precision: str, folder) -> None:
         assert {built.types[name] for name in built.types if name in outputs} <= {"float"}, part.name
 
 
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_upstreams_checkpoints(golden_name, traced, tmp_path, precision):
-    assert_builds(traced(golden_name), precision, tmp_path)
+def test_upstreams_checkpoints(golden_name, traced, tmp_path, precision, whole):
+    assert_builds(traced(golden_name), precision, tmp_path, whole=whole)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_token_classification(traced, tmp_path, precision):
+    """Upstream has no such checkpoint."""
+    assert_builds(traced("tokens"), precision, tmp_path)
 
 
 def bert_base(traced_model, layers: int, **shape: int):
@@ -103,6 +116,7 @@ def four_layers(traced_model):
     return case
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_few_layers_of_bert_base(four_layers, tmp_path, precision):
     assert_builds(four_layers, precision, tmp_path)

@@ -22,7 +22,7 @@ GRAPHS = ["stage_0.onnx", "stage_1.onnx", "dense.onnx"]
 
 
 @pytest.fixture(scope="module")
-def exported(cli, tmp_path_factory):
+def exported(cli, tmp_path_factory, traced_once):
     folder = tmp_path_factory.mktemp("exported")
     rng = np.random.default_rng(11)
     rows = [{"input_ids": rng.integers(5, 90, length).tolist()} for length in rng.integers(3, 60, 70)]
