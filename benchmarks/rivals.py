@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from transformers.models.bert.modeling_bert import BertLayer
-
 from trbert_deploy.core.flops import ModelShape, RowTokens, exact_flops
+
 from trbert_deploy.model import TRBertForSequenceClassification, TRBertPreTrainedModel
 
 _SHORTEST_CUT = 3  # [CLS], a piece, [SEP]

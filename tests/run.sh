@@ -13,5 +13,5 @@ ruff check
 ruff format --check
 git ls-files '*.c' '*.cpp' '*.h' '*.hpp' | xargs clang-format --dry-run --Werror
 mypy
-# lint-imports   # to be switched on when the layers of [tool.importlinter] hold
+lint-imports
 python -m pytest --numprocesses auto --maxprocesses 4 --cov "$@"

@@ -20,10 +20,10 @@ class OnnxRuntime(RuntimePart):
     title = "ONNX Runtime"
     what = "ONNX Runtime"
     devices = ("cpu", "cuda")
-    providers = {"tensorrt": "TensorRT", "rtx": "TensorRT-RTX"}  # noqa: RUF012 (a ClassVar, declared above)
-    packages = {"onnxruntime": "cpu", "onnxruntime_ep_nv_tensorrt_rtx": "ort-rtx"}  # noqa: RUF012
+    providers = {"tensorrt": "TensorRT", "rtx": "TensorRT-RTX"}
+    packages = {"onnxruntime": "cpu", "onnxruntime_ep_nv_tensorrt_rtx": "ort-rtx"}
     distributions = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-ep-nv-tensorrt-rtx-cu13")
-    targets = {  # noqa: RUF012
+    targets = {
         "ort-cpu": (None, "cpu"),
         "ort-cuda": (None, "cuda"),
         "ort-tensorrt": ("tensorrt", "cuda"),

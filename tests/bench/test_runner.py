@@ -15,8 +15,8 @@ from trbert_deploy.bench.runner import _disturbed, run_bench
 from trbert_deploy.bench.sheets import sheets
 from trbert_deploy.bench.workload import Dataset, random_dataset
 from trbert_deploy.bundle import open_bundle
-from trbert_deploy.core.errors import TRBertError
 from trbert_deploy.core.costs import RowTokens, exact_flops, upstream_flops
+from trbert_deploy.core.errors import TRBertError
 
 QUICK = BenchOptions(iterations=2, warmup=1, batch_sizes=(1, 4))
 BACKENDS = ["ort staged", "ort dense", "torch", "torch dense"]

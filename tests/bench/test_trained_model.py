@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from transformers import AutoModel
+from trbert_deploy.core.flops import RowTokens, exact_flops
 
 from trbert_deploy.api import load
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.bundle.precision import TOLERANCES
 from trbert_deploy.checkpoint import load_checkpoint
 from trbert_deploy.core.errors import CheckpointError, InputError
-from trbert_deploy.core.flops import RowTokens, exact_flops
 from trbert_deploy.core.selection import budget
 from trbert_deploy.export import exporter
 from trbert_deploy.export.check import CheckResult

@@ -35,10 +35,12 @@ def test_policy_loss_weighs_each_sample_by_its_reward_above_the_rows_mean():
     assert rewards.grad is None  # a reward is a number, whatever it was computed from
 
 
-@pytest.fixture(scope="module", params=[2, 4], ids=["one reduction", "two reductions"])
-def model(tiny_model, request):
-    model = tiny_model(layers=request.param)
-    assert model.config.reduction_layers == {2: [1], 4: [1, 2]}[request.param]
+@pytest.fixture(scope="module", params=["one reduction", "two reductions", "two reductions, tokens stay attended"])
+def model(tiny_model, halting_model, request):
+    layers = 2 if request.param == "one reduction" else 4
+    model = (halting_model if "attended" in request.param else tiny_model)(layers=layers)
+    assert model.config.reduction_layers == {2: [1], 4: [1, 2]}[layers]
+    assert model.reduction.fate == ("attended" if "attended" in request.param else "dropped")
     return model
 
 

@@ -11,10 +11,14 @@ import torch
 from trbert_deploy.training.rollout import roll_out
 
 LENGTHS = (5, 2, 4, 1)
+SPECIAL = ["multiple-choice", "question-answering", "hotpot", "wikihop"]  # rows of several sequences; restored tokens
+TASKS = ["sequence-classification", "token-classification", *SPECIAL]
 
 
-@pytest.fixture(scope="module", params=["bert", "distilbert"])
-def model(tiny_model, request):
+@pytest.fixture(scope="module", params=["bert", "distilbert", "tokens stay attended"])
+def model(tiny_model, halting_model, request):
+    if request.param == "tokens stay attended":
+        return halting_model(layers=4, seed=3)
     return tiny_model(backbone=request.param, layers=4, seed=3)
 
 
@@ -190,3 +194,57 @@ def test_selectors_decide_in_float32_under_mixed_precision(model, rows, batch_of
     with torch.no_grad():
         exact = roll_out(model, inputs, 2)
     assert not torch.equal(exact.outputs["logits"], rollout.outputs["logits"])  # precision was mixed indeed
+
+
+@pytest.fixture(scope="module", params=["two reductions", "tokens stay attended", "before the first layer"])
+def certain(request, tiny_model, halting_model):
+    """Makes a model whose selectors are sure of every token: probabilities are exactly 0 or 1."""
+
+    def make(task, backbone):
+        options = {"task": task, "backbone": backbone, "layers": 4}
+        if request.param == "before the first layer":
+            model = tiny_model(**options, reduction_layers=[0, 3])
+        elif request.param == "tokens stay attended" and task != "multiple-choice":
+            model = halting_model(**options)
+        else:
+            model = tiny_model(**options)
+        for selector in model.selectors:
+            for parameter in selector.score.parameters():
+                parameter.data *= 1e5
+        return model
+
+    return make
+
+
+@pytest.mark.parametrize("backbone", ["bert", "distilbert"])
+@pytest.mark.parametrize(
+    "task",
+    ["sequence-classification", "question-answering", "multiple-choice", "hotpot", "wikihop", "token-classification"],
+)
+def test_one_sure_sample_is_the_reference_to_the_last_bit(certain, random_rows, batch_of, tensors_of, task, backbone):
+    model = certain(task, backbone)
+    inputs = tensors_of(batch_of(random_rows(model, (9, 2, 17, 1, 12)), width=18))
+    with torch.no_grad():
+        reference, rollout = model(**inputs), roll_out(model, inputs, 1)
+    for decision in reference.decisions:
+        sure = torch.sigmoid(decision.scores[decision.free])
+        assert set(sure.tolist()) == {0.0, 1.0}  # else what is drawn may be another selection
+    assert rollout.outputs.keys() == reference.outputs.keys()
+    for name, output in reference.outputs.items():
+        assert torch.equal(rollout.outputs[name][:, 0], output), name
+    lengths = inputs["attention_mask"].reshape(5, -1, 18).amax(1).sum(-1)
+    kept = torch.stack([mask.sum(-1) / lengths for mask in reference.keep_masks], dim=-1)
+    assert torch.equal(rollout.kept[:, 0], kept)
+    assert not rollout.log_probability.any()
+
+
+@pytest.mark.parametrize("task", SPECIAL)
+def test_every_sample_of_a_task_is_the_reference_under_its_selection(certain, random_rows, batch_of, tensors_of, task):
+    """Rows, and what the head reads beside the states, are repeated alike."""
+    model = certain(task, "bert")
+    inputs = tensors_of(batch_of(random_rows(model, (9, 2, 17)), width=18))
+    with torch.no_grad():
+        reference, rollout = model(**inputs), roll_out(model, inputs, 3)
+    for name, output in reference.outputs.items():
+        for sample in range(3):
+            torch.testing.assert_close(rollout.outputs[name][:, sample], output, rtol=1e-5, atol=1e-5)

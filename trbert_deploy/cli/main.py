@@ -45,8 +45,9 @@ def _run(*, debug: bool) -> None:
         _refuse(error, debug)
     except ImportError as error:
         from trbert_deploy.core.extras import missing_extra
+        from trbert_deploy.runtimes.registry import optional_packages
 
-        missing = missing_extra(error, "this command")
+        missing = missing_extra(error, "this command", packages=optional_packages())
         if missing is None:
             raise
         _refuse(missing, debug)

@@ -18,27 +18,27 @@ from trbert_deploy.training.time_left import Part
 #: Rows that a model is looked at with between its two phases.
 CHECKED_ROWS = 256
 
-FINE_TUNING, TEACHER, TEACHER_OUTPUTS = "fine-tuning", "evaluating: teacher", "the teacher's outputs on the data"
+FINE_TUNING, TEACHER, TEACHER_OUTPUTS = "fine-tuning", "evaluating teacher", "the teacher's outputs"
 
 
 def selectors_part(alpha: float) -> str:
     """Name of step (c)."""
-    return f"alpha {alpha:g}: selectors"
+    return f"alpha {alpha:g} selectors"
 
 
 def check_part(alpha: float) -> str:
     """Name of the look at what step (c) gave."""
-    return f"checking: alpha {alpha:g}"
+    return f"checking alpha {alpha:g}"
 
 
 def joint_part(alpha: float) -> str:
     """Name of step (d)."""
-    return f"alpha {alpha:g}: joint"
+    return f"alpha {alpha:g} joint"
 
 
 def evaluation_part(alpha: float) -> str:
     """Name of the evaluation of what step (d) gave."""
-    return f"evaluating: alpha {alpha:g}"
+    return f"evaluating alpha {alpha:g}"
 
 
 @dataclass(frozen=True)

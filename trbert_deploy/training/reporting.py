@@ -16,7 +16,7 @@ class Progress:
     """How far a part of a run is.
 
     Attributes:
-        part: such as ``"alpha 1: selectors"``.
+        part: such as ``"alpha 1 selectors"``.
         done: of `total`; between two steps a fraction.
         total: steps or rows.
         unit: ``"steps"`` or ``"rows"``.
@@ -32,16 +32,20 @@ class Progress:
     seconds_left: float | None = None
 
     @property
-    def details(self) -> str:
-        """The averages, and the time left as far as it is known."""
-        averages = ", ".join(f"{name} {value:.3f}" for name, value in self.averages.items())
-        left = "" if self.seconds_left is None else f"{duration(self.seconds_left)} left"
-        return "; ".join(part for part in (averages, left) if part)
+    def averages_text(self) -> str:
+        """The averages, for people."""
+        return ", ".join(f"{name} {value:.3f}" for name, value in self.averages.items())
+
+    @property
+    def left_text(self) -> str:
+        """The time left, for people; empty where it is not known."""
+        return "" if self.seconds_left is None else f"{duration(self.seconds_left)} left"
 
     def __str__(self) -> str:
         """A line for people."""
+        details = "; ".join(text for text in (self.averages_text, self.left_text) if text)
         said = f"{self.part}: {int(self.done)} of {self.total} {self.unit}"
-        return f"{said}, {self.details}" if self.details else said
+        return f"{said}, {details}" if details else said
 
 
 def duration(seconds: float) -> str:
