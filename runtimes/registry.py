@@ -59,6 +59,22 @@ class RuntimePart(ABC):
             TRBertError: it does not run so here; says how to mend it.
         """
 
+    def files(self, bundle: Bundle, mode: Mode) -> list[str]:
+        """The bundle's files that `open` reads, as the manifest names them; the graphs of the mode, unless overridden.
+
+        Args:
+            bundle: an open one.
+            mode: one of `modes`.
+
+        Raises:
+            BundleError: there are files where it would read that the manifest does not vouch for.
+        """
+        manifest = bundle.manifest
+        if mode == "staged":
+            return [stage.file for stage in manifest.stages]
+        graph = manifest.fused if mode == "fused" else manifest.dense
+        return [] if graph is None else [graph.file]
+
     def label(self, provider: str | None) -> str:
         """What stands for the runtime and a provider of it in reports, such as ``"ort"`` or ``"ort rtx"``."""
         return self.name if provider is None else f"{self.name} {provider}"
@@ -87,8 +103,10 @@ class RuntimePart(ABC):
         """The options with the device filled in.
 
         Raises:
-            TRBertError: the runtime has no such mode, provider or device.
+            TRBertError: the runtime has no such mode, provider or device, or the number of threads is none.
         """
+        if options.threads is not None and (type(options.threads) is not int or options.threads < 1):
+            raise TRBertError(f"threads must be a whole number of at least 1, not {options.threads!r}")
         if options.mode not in MODES:
             raise TRBertError(f"unknown mode {options.mode!r}", f"one of: {', '.join(MODES)}")
         if options.mode not in self.modes:
@@ -153,6 +171,13 @@ def open_runtime(bundle: Bundle, options: LoadOptions) -> Runtime:
 
     Raises:
         TRBertError: see `RuntimePart.open` and `RuntimePart.resolve`.
+        BundleError: what it would read is not what the manifest vouches for.
     """
+    from trbert_deploy.bundle.vouching import require_vouched
+
     part = RUNTIMES.get(options.runtime)
-    return part.open(bundle, part.resolve(options))
+    resolved = part.resolve(options)
+    tokenizer = bundle.manifest.tokenizer
+    texts = [] if tokenizer is None else [f"{tokenizer.folder}/tokenizer.json"]
+    require_vouched(bundle, [*part.files(bundle, resolved.mode), *texts], hashes=options.verify)
+    return part.open(bundle, resolved)

@@ -7,12 +7,13 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import plugins
 import pytest
 import tracing
 from disk_cache import cached, hash_of
@@ -26,7 +27,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("trbert", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("trbert")
 
-GOLDEN = Path(__file__).parent / "golden"
+TESTS = Path(__file__).parent
+#: Files that take longest are started first, so that the processes end together.
+LONGEST_FIRST = (
+    "cpp/test_sanitizers.py",
+    "cpp/test_answers.py",
+)
+GOLDEN = TESTS / "golden"
 GOLDEN_NAMES = sorted(path.parent.name for path in GOLDEN.glob("*/cases.json"))
 BUDGET = (0.4, 0.15)
 #: Models of `traced` and their budgets, none for policy mode: every task, both backbones, both modes.
@@ -81,19 +88,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Where several processes share the tests, a file's fixtures are made once, and so is the C++ build."""
+    """Where several processes share the tests, a file's fixtures are made once."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "tests/cpp" if nodeid.startswith("tests/cpp/") else nodeid.partition("::")[0]
+            return nodeid.partition("::")[0]
 
+    config.option.loadscopereorder = False  # the order is that of `pytest_collection_modifyitems`
     return ByFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import onnxruntime
 
+    ranks = {file: rank for rank, file in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path.relative_to(TESTS).as_posix(), len(ranks)))
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         for item in items:
             if item.get_closest_marker("gpu"):
@@ -337,6 +347,13 @@ def traced_model() -> Callable[[Any], Traced]:
     return Traced
 
 
+@pytest.fixture(scope="module")
+def traced_once() -> Iterator[None]:
+    """Exports in this process trace no graph that any test traced before; for tests of what comes after tracing."""
+    with tracing.traced_once():
+        yield
+
+
 @pytest.fixture(scope="session")
 def session_of() -> Callable[[Any], Any]:
     """Starts an ONNX Runtime session on a graph, on the pool that the process's engines share."""
@@ -375,7 +392,7 @@ def cli() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def own_copy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Copies a folder that is cached on disk to this session's: whatever is written there or beside it, ends with it."""
+    """Copies a folder that is cached on disk to this session's: what is written there or beside it, ends with it."""
     folder = tmp_path_factory.mktemp("bundles")
     return functools.cache(lambda cached: Path(shutil.copytree(cached, folder / cached.name)))
 
@@ -520,3 +537,36 @@ def shipped_bundle(own_copy: Callable[..., Path]) -> Path:
 
     files = sorted(path for path in shipped_folder(DEFAULT_MODEL).iterdir() if path.is_file())
     return own_copy(cached(f"bundles/shipped-{hash_of(files)}", make))
+
+
+@pytest.fixture(scope="session")
+def plugged(tmp_path_factory: pytest.TempPathFactory) -> plugins.Plugged:
+    """The packages under tests/plugins, installed for programs of their own, not for this process."""
+    return plugins.Plugged(plugins.install(tmp_path_factory.mktemp("plugged")))
+
+
+@pytest.fixture(scope="session")
+def plugged_bundle(plugged: plugins.Plugged, own_copy: Callable[..., Path]) -> Callable[[str], Path]:
+    """Bundles of their parts: "task" is trained with the attended reduction, "backbone" has selectors.
+
+    Tests must not change the folder.
+    """
+
+    def make_task(out: Path) -> None:
+        backbone = {"model_type": "bert", **plugins.BACKBONE}
+        dense = plugged.checkpoint(
+            out / "dense", task="mean-pooled-classification", backbone=backbone, reduction_layers=[], num_labels=2
+        )
+        rows = plugins.write_rows(out / "rows.jsonl")
+        quick = ["--samples", "2", "--batch-size", "8", "--selector-epochs", "1", "--joint-epochs", "1"]
+        plugged.cli("train", dense, "--data", rows, "--out", out / "run", "--reduction", "attended", *quick)
+        trained = out / "run" / "alpha-1" / "model"
+        plugged.cli("export", trained, "--out", out / "bundle", "--with-dense", "--keep", "0.5")
+
+    def make_backbone(out: Path) -> None:
+        backbone = {"model_type": "roformer", "embedding_size": 24, **plugins.BACKBONE}
+        model = plugged.checkpoint(out / "model", task="sequence-classification", backbone=backbone, num_labels=2)
+        plugged.cli("export", model, "--out", out / "bundle", "--with-dense")
+
+    makers = {"task": make_task, "backbone": make_backbone}
+    return functools.cache(lambda name: own_copy(cached(f"bundles/plugin-{name}", makers[name])) / "bundle")

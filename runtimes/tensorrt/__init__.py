@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trbert_deploy.core.extras import require
-from trbert_deploy.runtimes.options import LoadOptions
+from trbert_deploy.runtimes.options import LoadOptions, Mode
 from trbert_deploy.runtimes.registry import RuntimePart
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ class TensorRT(RuntimePart):
         module: Any = require("trbert_deploy.runtimes.tensorrt.runtime", "runtime 'trt'", packages=self.packages)
         opened: Runtime = module.open_runtime(bundle, options)
         return opened
+
+    def files(self, bundle: Bundle, mode: Mode) -> list[str]:
+        """See `RuntimePart.files`: engines have a sha256 of their own, and name that of their graph."""
+        return []
 
     def facts(self) -> dict[str, str]:
         """See `RuntimePart.facts`: the GPU, as its driver says."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trbert_deploy.core.extras import require
-from trbert_deploy.runtimes.options import LoadOptions
+from trbert_deploy.runtimes.options import LoadOptions, Mode
 from trbert_deploy.runtimes.registry import RuntimePart
 
 if TYPE_CHECKING:
@@ -32,6 +32,13 @@ class Torch(RuntimePart):
             bundle, device=options.device, threads=options.threads, dense=dense
         )
         return opened
+
+    def files(self, bundle: Bundle, mode: Mode) -> list[str]:
+        """See `RuntimePart.files`: the checkpoint's."""
+        from trbert_deploy.bundle.vouching import files_of_folder
+
+        reference = bundle.manifest.reference
+        return [] if reference is None else files_of_folder(bundle, reference)
 
     def facts(self) -> dict[str, str]:
         """See `RuntimePart.facts`: the GPU, as PyTorch sees it."""

@@ -15,7 +15,7 @@ from trbert_deploy.bundle import open_bundle
 from trbert_deploy.bundle.precision import TOLERANCES, graph_precision
 from trbert_deploy.checkpoint import load_checkpoint
 from trbert_deploy.core.errors import CheckFailedError
-from trbert_deploy.export import exporter, precision
+from trbert_deploy.export import precision
 from trbert_deploy.export.exporter import export_bundle
 from trbert_deploy.export.precision import Int8Options
 
@@ -30,32 +30,6 @@ def calibration_data(tmp_path_factory):
     rows = [{"input_ids": rng.integers(5, 90, length).tolist()} for length in rng.integers(3, 60, 70)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
-
-
-@pytest.fixture(scope="module")
-def traced_once():
-    """Tracing is most of an export's time, and the same for every precision."""
-    patch = pytest.MonkeyPatch()
-    made = {}
-
-    def once(trace):
-        def traced(model, *arguments):
-            key = (trace.__name__, *arguments)
-            if key not in made:
-                made[key] = trace(model, *arguments)
-            copy = onnx.ModelProto()
-            copy.CopyFrom(made[key])
-            return copy
-
-        def by_keyword(model, *arguments, **named):
-            return traced(model, *arguments, *named.values())
-
-        return by_keyword
-
-    patch.setattr(exporter, "trace_stage", once(exporter.trace_stage))
-    patch.setattr(exporter, "trace_dense", once(exporter.trace_dense))
-    yield
-    patch.undo()
 
 
 @pytest.fixture(scope="module")

@@ -50,9 +50,11 @@ def make_engine(tiny_model, tokenizer_folder):
     def make_engine(task, *, labels=(), tokenizer=True, **sizes):
         model = tiny_model(task, **sizes)
         backbone = model.config.backbone
-        graph = GraphFile(file="none.onnx", inputs=[], outputs=[TensorSpec("keep_count", ("batch",), "int64")])
+        answers = [TensorSpec(output.name, output.axes, "float32") for output in model.spec.outputs]
+        reduced = [TensorSpec(name, ("batch",), "int64") for name in ("keep_count", "next_keep_mask")]
         facts = TokenizerFacts(folder=tokenizer_folder.name, onnx=None, max_length=MAX_LENGTH)
         layers = tuple(model.config.reduction_layers)
+        masks = [TensorSpec(f"keep_mask_{number}", ("batch",), "int64") for number in range(1, len(layers) + 1)]
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             model=ModelFacts(
@@ -72,8 +74,11 @@ def make_engine(tiny_model, tokenizer_folder):
             costs=model.costs,
             precision="fp32",
             opset=20,
-            stages=[graph] * (len(layers) + 1),
-            fused=graph,
+            stages=[
+                *[GraphFile(file="none.onnx", inputs=[], outputs=reduced)] * len(layers),
+                GraphFile(file="none.onnx", inputs=[], outputs=answers),
+            ],
+            fused=GraphFile(file="none.onnx", inputs=[], outputs=answers + masks),
             dense=None,
             tokenizer=facts if tokenizer else None,
             golden="none.json",

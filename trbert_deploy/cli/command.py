@@ -196,7 +196,8 @@ def _options(owner: type, choices: Mapping[str, Choices]) -> list[_Option]:
         kind, optional = hints[field.name], False
         if get_origin(kind) in (Union, UnionType):
             optional = NoneType in get_args(kind)
-            (kind,) = (one for one in get_args(kind) if one is not NoneType)
+            kinds = [one for one in get_args(kind) if one is not NoneType]
+            kind = str if str in kinds else kinds[0]  # beside text there may be names for editors to offer
         several = get_origin(kind) is tuple
         kind = get_args(kind)[0] if several else kind
         chosen = choices.get(field.name) if kind is str else None

@@ -37,9 +37,12 @@ def main() -> None:
     except Exception as error:
         if interrupted.is_set() and not debug:  # what an interrupted import made of it
             sys.exit(_INTERRUPTED)
+        if not isinstance(error, ImportError):
+            raise
         from trbert_deploy.core.extras import missing_extra
+        from trbert_deploy.runtimes.registry import optional_packages
 
-        missing = missing_extra(error, "this command") if isinstance(error, ImportError) else None
+        missing = missing_extra(error, "this command", packages=optional_packages())
         if missing is None:
             raise
         _refuse(missing, debug)

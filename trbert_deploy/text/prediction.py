@@ -71,10 +71,12 @@ def predict(
     Yields:
         For each item, in order, a dict for JSON: the item's ``id`` where it has one; the answer, see
         `trbert_deploy.text.decoding`; ``token_count``, of the row, and ``kept``, how many of them each reduction
-        kept; ``truncated`` (true) where the text was cut to fit the model.
+        kept; ``truncated`` (true) where the text was cut to fit the model; ``empty`` (true) where one of the item's
+        texts says nothing, see `Row`.
 
     Raises:
-        InputError: an item cannot be read, understood or fitted. All items before it have been answered.
+        InputError: an item cannot be read, understood or fitted. All items before it have been answered. Or
+            `batch_size` is no number of rows.
         TRBertError: the model's output for an item is not finite; likewise.
     """
     for predicted in predict_rows(engine, items, batch_size=batch_size, on_progress=on_progress):
@@ -89,8 +91,8 @@ def predict_rows(
     on_progress: Callable[[int], None] | None = None,
 ) -> Iterator[Predicted]:
     """As `predict`, with each answer's row and kept positions."""
-    if batch_size < 1:
-        raise InputError(f"batch_size must be at least 1, not {batch_size}")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
+        raise InputError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
     tokenizer = engine.tokenizer
     source, size, done = iter(items), batch_size * WINDOW_BATCHES, 0
     while True:
@@ -161,6 +163,8 @@ def _run(engine: Predictor, rows: list[Row]) -> Iterator[Predicted | TRBertError
         prediction["kept"] = [len(positions) for positions in kept]
         if row.truncated:
             prediction["truncated"] = True
+        if row.empty:
+            prediction["empty"] = True
         yield Predicted(row, prediction, kept)
 
 

@@ -157,17 +157,22 @@ class BundleTokenizer:
             choices=item.parts[text.each] if text.each else (),
             extras=item.extras,
             truncated=any(one.tokens < len(ids[one.key][one.member]) for one in standing),
+            empty=any(not ids[one.key][one.member] or not item.parts[one.key][one.member].strip() for one in standing),
             texts=item.texts,
             places=tuple(range(one.start, one.start + one.tokens) for one in standing),
             name=item.name,
         )
 
     def _arrays(self, sequences: Sequence[TokenSequence]) -> dict[str, IntArray]:
-        """Ids, mask and types of sequences: [N] each, in multiple choice [options, N]."""
-        shape = (len(sequences), max(len(sequence.ids) for sequence in sequences))
-        arrays = {
-            spec.name: np.full(shape, spec.padding, dtype=np.int64) for spec in self._task.inputs if spec.per_token
-        }
+        """Ids, mask and types of sequences: [N] each, in multiple choice [options, N].
+
+        What else a task takes over tokens is filled in with its default.
+        """
+        width = max(len(sequence.ids) for sequence in sequences)
+        arrays = {}
+        for name in ("input_ids", "attention_mask", "token_type_ids"):
+            if (spec := self._task.input(name)) is not None:
+                arrays[name] = np.full((len(sequences), width), spec.padding, dtype=np.int64)
         for place, sequence in enumerate(sequences):
             ones = [1] * len(sequence.ids)
             given = {"input_ids": sequence.ids, "attention_mask": ones, "token_type_ids": sequence.types}

@@ -5,6 +5,7 @@ ONNX Runtime does the engines' work; where there is a GPU, TensorRT does it too.
 
 from __future__ import annotations
 
+import dataclasses
 from unittest.mock import Mock
 
 import numpy as np
@@ -247,6 +248,26 @@ def test_as_many_calls_are_kept_as_may_be(traced, host_engines, host_device, ran
             batch = batch_of(random_rows(case.model, [length]))
             assert_answers(setup.run(batch), *answer(case.model, batch, ()))
             assert len(setup.worker._calls) <= 2
+
+
+def test_added_tokens_hold_what_the_specification_says(in_memory, random_rows, batch_of, answer, monkeypatch):
+    setup = in_memory("bert-sequence-classification", ())
+    task = setup.model.spec
+    ids, *others = task.inputs
+    task = dataclasses.replace(task, inputs=(dataclasses.replace(ids, padding=7), *others))
+    worker = Worker(setup.device, setup.engines, SHAPES, task)
+    inputs = [list(engine.inputs) for engine in setup.engines]
+    pipeline = StagePipeline(worker, inputs, reduction_of(setup.model, ()), group=SHAPES.group)
+    batch = batch_of(random_rows(setup.model, [9]))
+    uploaded, upload = [], setup.device.upload
+    monkeypatch.setattr(setup.device, "upload", lambda *given: uploaded.append(given[1]) or upload(*given))
+    given_result = pipeline.run(request_of(setup.model, batch), want_kept=True)
+    padded = dict(zip(inputs[0], uploaded, strict=False))
+    assert padded["input_ids"][0].tolist() == [*batch["input_ids"][0], *[7] * 7]
+    assert padded["attention_mask"][0].tolist() == [1] * 9 + [0] * 7
+    assert_answers(given_result, *answer(setup.model, batch, ()))
+    worker.close()
+    setup.close()
 
 
 AXES = {
