@@ -210,7 +210,7 @@ def test_what_no_json_can_say_is_an_error():
 
     assert json_text({"a": [1.5, None]}, "this") == '{"a": [1.5, null]}'
     for value in (float("nan"), float("inf")):
-        with pytest.raises(TRBertError, match="^this holds a number that is not finite"):
+        with pytest.raises(TRBertError, match=r"^this holds a number that is not finite"):
             json_text({"a": [value]}, "this")
 
 
