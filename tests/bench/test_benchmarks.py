@@ -153,7 +153,7 @@ def test_gpu_goes_its_whole_way_without_one(gpu, tmp_path):
     assert [step["exit_code"] for step in measured["steps"]] == [0, 0, 0]
     assert "--int8-form tensorrt" in export["command"]
     assert {engine["precision"] for engine in build["printed"]["engines"]} == {"int8"}
-    assert build["printed"]["grid"]["kept"] == [[7, 26], [3, 10]]  # of 16 and 64 tokens
+    assert build["printed"]["shapes"]["kept"] == [[7, 26], [3, 10]]  # of 16 and 64 tokens
     workloads = bench["printed"]["workloads"]
     assert [workload["batch_size"] for workload in workloads] == [1, 2, 1, 2]
     text = (tmp_path / "gpu.md").read_text()

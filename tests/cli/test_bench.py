@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -21,14 +22,28 @@ def test_json_is_one_document_on_stdout(cli, folder):
     ]
 
 
-def test_tables_are_whole_and_progress_is_on_stderr(cli, folder):
+def test_it_leads_with_a_sentence_and_tables_are_whole(cli, folder):
     result = cli("bench", folder, *QUICK, "--mode", "fused")
     assert result.exit_code == 0, result.output
-    for text in ("ort fused", "ort dense", "torch dense", "p50", "rows/s", "Jaccard", "Method: "):
+    first, _, second = result.stdout.splitlines()[:3]
+    sentence = r"(\d+\.\d times (faster|slower) than|As fast as) the same model without token reduction at batch 1, "
+    sentence += r"length 12, .* at batch 3, length 12; the predictions of 100\.0 % of 4 rows are PyTorch's\."
+    assert re.fullmatch(sentence, first)
+    assert second.startswith("bert-sequence-classification: sequence-classification, ")
+    for text in ("ort fused", "ort dense", "torch dense", "p50", "rows/s", "--verbose"):
         assert text in result.stdout
     assert "…" not in result.stdout
     assert "timing batch 1, length 12" in result.stderr
     assert "timing" not in result.stdout
+
+
+INSIDERS = ("Jaccard", "nearest logit's", "quartiles", "Method: ", "rotating order")
+
+
+def test_how_it_was_measured_is_for_those_who_ask(cli, folder):
+    quiet = cli("bench", folder, *QUICK)
+    assert [word for word in INSIDERS if word in quiet.output] == []
+    assert [word for word in INSIDERS if word not in cli("bench", folder, *QUICK, "--verbose").stdout] == []
 
 
 def test_markdown(cli, folder):
@@ -61,6 +76,7 @@ def test_a_gate_that_is_kept_is_exit_code_0(cli, folder):
         ("--json", "--markdown"),
         ("--iterations", "0"),
         ("--beside", "openvino"),
+        ("--mode", "dense"),
     ],
 )
 def test_usage_errors_are_exit_code_2(cli, folder, wrong):

@@ -105,7 +105,8 @@ def test_a_missing_extra_is_named_with_its_command(golden_bundle, tmp_path, argu
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Absent())\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
     assert run("--help", env=environment).returncode == 0
     assert run("env", env=environment).returncode == 0
     ran = run(*(part.format(bundle=bundle) for part in arguments), env=environment)

@@ -191,8 +191,9 @@ def _options_class(annotation: Any) -> tuple[type | None, tuple[str, ...] | None
 
 def _options(owner: type, choices: Mapping[str, Choices]) -> list[_Option]:
     hints, docs = get_type_hints(owner), attribute_docs(owner)
+    fields = dataclasses.fields(owner)
     made = []
-    for field in dataclasses.fields(owner):
+    for field in fields:
         kind, optional = hints[field.name], False
         if get_origin(kind) in (Union, UnionType):
             optional = NoneType in get_args(kind)
@@ -200,6 +201,8 @@ def _options(owner: type, choices: Mapping[str, Choices]) -> list[_Option]:
             kind = str if str in kinds else kinds[0]  # beside text there may be names for editors to offer
         several = get_origin(kind) is tuple
         kind = get_args(kind)[0] if several else kind
-        chosen = choices.get(field.name) if kind is str else None
-        made.append(_Option(field, kind, several, optional, docs[field.name], chosen))
+        doc = docs[field.name]
+        for other in fields:  # a docstring names attributes, help names flags
+            doc = doc.replace(f"`{other.name}`", flag_of(other).names[0])
+        made.append(_Option(field, kind, several, optional, doc, choices.get(field.name) if kind is str else None))
     return made

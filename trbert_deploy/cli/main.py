@@ -6,23 +6,34 @@ Nothing slow is imported up here, so that Ctrl-C is heeded from the first moment
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from trbert_deploy.cli.streams import take_streams
 from trbert_deploy.core.errors import TRBertError
 
-_INTERRUPTED = 128 + signal.SIGINT
-
 
 def main() -> None:
     """Entry point of the console script."""
-    interrupted = threading.Event()
-    _heed_signals(interrupted)
-    take_streams()
-    debug = "--debug" in sys.argv
+    received: list[int] = []
+    try:
+        with heeding_signals(received):
+            take_streams()
+            _run(debug="--debug" in sys.argv)
+    except BaseException:
+        if not received or "--debug" in sys.argv:
+            raise
+        # Whatever the signal's exception has become on its way. What was half-written is cleared away by now; Python's
+        # own end would wait for threads, and may be one by the signal, which no shell takes for this exit code.
+        os._exit(128 + received[-1])
+
+
+def _run(*, debug: bool) -> None:
     try:
         try:
             from trbert_deploy.cli.app import make_app
@@ -32,13 +43,7 @@ def main() -> None:
             sys.stdout.flush()
     except TRBertError as error:
         _refuse(error, debug)
-    except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
-    except Exception as error:
-        if interrupted.is_set() and not debug:  # what an interrupted import made of it
-            sys.exit(_INTERRUPTED)
-        if not isinstance(error, ImportError):
-            raise
+    except ImportError as error:
         from trbert_deploy.core.extras import missing_extra
         from trbert_deploy.runtimes.registry import optional_packages
 
@@ -58,28 +63,32 @@ def _refuse(error: TRBertError, debug: bool) -> None:
     sys.exit(1)
 
 
-def _heed_signals(interrupted: threading.Event) -> None:
-    """Ctrl-C and SIGTERM end the program by exceptions, so that what is half-written is cleared away before.
+@contextmanager
+def heeding_signals(received: list[int]) -> Iterator[None]:
+    """While inside, Ctrl-C and SIGTERM are exceptions, so that what is half-written is cleared away before the end.
 
     Args:
-        interrupted: set at Ctrl-C.
+        received: the signals that came are appended.
     """
-    received: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> None:
         received.append(number)
         if number == signal.SIGTERM:
             sys.exit(128 + number)
-        interrupted.set()
         raise KeyboardInterrupt
 
     def end_again(failure: sys.UnraisableHookArgs) -> None:
         """Where the exception came up in a callback of the interpreter's, it has ended nothing."""
         if failure.exc_type in (KeyboardInterrupt, SystemExit) and received:
-            threading.Timer(0.01, signal.raise_signal, received[-1:]).start()
+            main_thread = threading.main_thread().ident or 0
+            threading.Timer(0.01, signal.pthread_kill, [main_thread, received[-1]]).start()
         else:
             sys.__unraisablehook__(failure)
 
     sys.unraisablehook = end_again
-    signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # there is nothing to clear away any more

@@ -18,13 +18,13 @@ class _Stream(io.TextIOWrapper):
     """A standard stream. After a failure it writes to nowhere, so that nothing complains of it once more at the end.
 
     Args:
-        stream: that it takes the place of.
+        stream: that it takes the place of, and that has to be kept: it closes the file when it goes.
         is_result: whether a failure ends the program, as it does on stdout; stderr is what one can do without.
     """
 
     def __init__(self, stream: io.TextIOWrapper, *, is_result: bool) -> None:
-        errors, lines = stream.errors, stream.line_buffering
-        super().__init__(stream.detach(), encoding="utf-8", errors=errors, line_buffering=lines)  # JSON is, everywhere
+        lines = stream.line_buffering
+        super().__init__(stream.buffer, encoding="utf-8", errors=stream.errors, line_buffering=lines)  # as JSON is
         self._is_result = is_result
 
     def write(self, text: str, /) -> int:

@@ -18,7 +18,7 @@ from trbert_deploy.model import TRBertPreTrainedModel, model_class
 from trbert_deploy.reductions import REDUCTIONS
 from trbert_deploy.training.batches import TokenizedExamples
 from trbert_deploy.training.data import Examples, read_examples
-from trbert_deploy.training.objective import objective_of
+from trbert_deploy.training.objective import chooses_one_class, objective_of
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,7 @@ def load_initial(source: str | Path, data: Path, *, labels: Sequence[str] | None
 def _check_choice(source: str | Path, model: TRBertPreTrainedModel) -> None:
     if model.num_stages > 1:
         raise CheckpointError(f"{source} has selectors already", "give the dense model that they are to be learned for")
-    chooses = model.spec.decoding.parameters.get("activation", "softmax") == "softmax"
-    if not chooses or model.config.num_labels < 2:
+    if not chooses_one_class(model):
         raise CheckpointError(f"{source} does not choose one of several classes, and only that is trained")
 
 

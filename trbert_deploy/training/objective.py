@@ -8,6 +8,17 @@ from trbert_deploy.tasks import TASKS
 from trbert_deploy.tasks.heads import Objective
 
 
+def chooses_one_class(model: TRBertPreTrainedModel) -> bool:
+    """Whether a model's prediction is one of several classes: the only kind that is trained."""
+    activation = model.spec.decoding.parameters.get("activation", "softmax")
+    return activation == "softmax" and model.config.num_labels > 1
+
+
+def is_trained(model: TRBertPreTrainedModel) -> bool:
+    """Whether `train` can learn selectors for a model of this kind."""
+    return isinstance(model.head, Objective) and chooses_one_class(model)
+
+
 def objective_of(model: TRBertPreTrainedModel) -> Objective:
     """The head of a model as what it is trained by.
 
