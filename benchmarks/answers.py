@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from trbert_deploy.bundle.folder import whole_file
 from trbert_deploy.model import TRBertPreTrainedModel
-from trbert_deploy.training.data import Examples, TokenizedExamples, read_examples
-from trbert_deploy.training.evaluation import Evaluation, evaluate, shape_of
+from trbert_deploy.training.batches import TokenizedExamples
+from trbert_deploy.training.data import Examples, read_examples
+from trbert_deploy.training.evaluation import Evaluation, evaluate
 
 TEACHER, POLICY = "dense teacher", "TR-BERT, policy"
 
@@ -65,8 +66,7 @@ class Line:
 
     def _right(self) -> npt.NDArray[np.float64]:
         """For each row the fraction of evaluations that were right."""
-        right = [evaluation.logits.argmax(-1) == evaluation.labels for evaluation in self.evaluations]
-        mean: npt.NDArray[np.float64] = np.mean(right, axis=0)
+        mean: npt.NDArray[np.float64] = np.mean([evaluation.right for evaluation in self.evaluations], axis=0)
         return mean
 
 
@@ -91,9 +91,11 @@ class Answers:
             self.folder.mkdir(parents=True, exist_ok=True)
             evaluation = evaluate(model, rows, keep=keep)
             with whole_file(file) as partial, partial.open("wb") as stream:
-                np.savez(stream, logits=evaluation.logits, kept=evaluation.kept)
+                np.savez(stream, logits=evaluation.outputs["logits"], kept=evaluation.kept)
         with np.load(file) as arrays:
-            return Evaluation(arrays["logits"], arrays["kept"], rows.labels, rows.lengths, shape_of(model))
+            logits = arrays["logits"]
+            predicted = logits.argmax(-1)
+            return Evaluation({"logits": logits}, predicted, arrays["kept"], rows.labels, rows.lengths, model.costs)
 
 
 def _fingerprint(name: str, model: TRBertPreTrainedModel, rows: TokenizedExamples, keep: Sequence[float]) -> str:

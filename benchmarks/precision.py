@@ -35,7 +35,7 @@ from trbert_deploy.bundle.folder import whole_file
 from trbert_deploy.calib_data import evaluation_file
 from trbert_deploy.core.markdown import markdown_table
 from trbert_deploy.runtimes.environment import environment
-from trbert_deploy.runtimes.onnxruntime.sessions import share_threads
+from trbert_deploy.runtimes.onnxruntime.pool import share_threads
 from trbert_deploy.tasks import Task
 
 SEED = 2021

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from trbert_deploy.core.flops import ModelShape, RowTokens, exact_flops
 
 from trbert_deploy.api import load
 from trbert_deploy.bench.stats import latency, speed_up
 from trbert_deploy.bench.timing import interleave
 from trbert_deploy.bench.workload import random_dataset
 from trbert_deploy.bundle import Bundle, open_bundle
-from trbert_deploy.core.flops import ModelShape, RowTokens, exact_flops
 from trbert_deploy.core.selection import budget
 from trbert_deploy.runtimes.environment import environment
 
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for the results with raw samples and environment")
     options = parser.parse_args()
 
-    from trbert_deploy.runtimes.onnxruntime.sessions import share_threads
+    from trbert_deploy.runtimes.onnxruntime.pool import share_threads
 
     share_threads(options.threads)  # before the export's own checks size the pool
     with tempfile.TemporaryDirectory() as temporary:

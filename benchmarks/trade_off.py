@@ -38,7 +38,8 @@ from trained_model import BUDGETS
 from trbert_deploy.checkpoint import Checkpoint, load_checkpoint, load_tokenizer
 from trbert_deploy.core.markdown import markdown_table
 from trbert_deploy.runtimes.environment import environment
-from trbert_deploy.training.data import Examples, TokenizedExamples
+from trbert_deploy.training.batches import TokenizedExamples
+from trbert_deploy.training.data import Examples
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def measure(
     policy = [(name, answer(answers, POLICY, [checkpoint.model], rows)) for name, checkpoint in models.items()]
     budget = [(listed(keep, "g"), answer(answers, budget_name(keep), [first.model], rows, keep)) for keep in BUDGETS]
     cut = []
-    shape = dense.evaluations[0].shape
-    for length in sorted({equal_cost_length(shape, rows.lengths, line.flops) for _, line in policy}):
+    costs = dense.evaluations[0].costs
+    for length in sorted({equal_cost_length(costs, rows.lengths, line.flops) for _, line in policy}):
         shorter = TokenizedExamples(examples, tokenizer, length)
         cut.append((f"{length} tokens", cut_line(answers, teacher.model, length, shorter, rows)))
     return dense, [

@@ -54,8 +54,8 @@ from trbert_deploy.core.markdown import markdown_table
 from trbert_deploy.core.selection import Selection
 from trbert_deploy.model import TRBertPreTrainedModel
 from trbert_deploy.runtimes.environment import environment
-from trbert_deploy.runtimes.onnxruntime.sessions import share_threads
-from trbert_deploy.training.data import TokenizedExamples
+from trbert_deploy.runtimes.onnxruntime.pool import share_threads
+from trbert_deploy.training.batches import TokenizedExamples
 
 BUDGETS = ((0.5, 0.25), (0.4, 0.15), (0.3, 0.1), (0.2, 0.07))
 _OWN = "policy's means"
@@ -195,7 +195,7 @@ def main() -> None:
     answers = Answers(options.answers)
     lines, budgets = model_lines(answers, teacher.model, model.model, rows)
     policy = lines[1]
-    length = equal_cost_length(lines[0].evaluations[0].shape, rows.lengths, policy.flops)
+    length = equal_cost_length(lines[0].evaluations[0].costs, rows.lengths, policy.flops)
     cut = tokenize(length)
     lines.append(cut_line(answers, teacher.model, length, cut, rows))
     cut_name = lines[-1].name

@@ -20,11 +20,11 @@ from trbert_deploy.bench.stats import latency, speed_up
 from trbert_deploy.bench.timing import interleave
 from trbert_deploy.bench.workload import Dataset, data_workload
 from trbert_deploy.bundle import Bundle
-from trbert_deploy.bundle.manifest import SelectionFacts
 from trbert_deploy.checkpoint import Checkpoint
 from trbert_deploy.core.selection import Selection
+from trbert_deploy.core.specs import TaskSpec
 from trbert_deploy.export.exporter import export_bundle
-from trbert_deploy.training.data import TokenizedExamples
+from trbert_deploy.training.batches import TokenizedExamples
 
 SAMPLE = 256  # rows that are timed
 PASSES = {1: 1, 32: 3}  # batch size: how often the sample is gone through
@@ -79,9 +79,10 @@ def with_budget(bundle: Bundle, keep: Sequence[float]) -> Bundle:
 
     Its fused graph is not: it has the fractions inside.
     """
-    kept = list(Selection.of(keep, len(bundle.manifest.reduction_layers)).keep)
-    selection = SelectionFacts(mode="budget", keep=kept)
-    return Bundle(bundle.folder, bundle.manifest.model_copy(update={"selection": selection}))
+    told = bundle.manifest.reduction
+    fractions = Selection.of(keep, len(told.layers)).fractions
+    reduction = dataclasses.replace(told, mode="budget", fractions=fractions)
+    return Bundle(bundle.folder, bundle.manifest.model_copy(update={"reduction": reduction}))
 
 
 def measure_wall_clock(
@@ -95,7 +96,8 @@ def measure_wall_clock(
 ) -> list[Timing]:
     """Export, and time every line that is a bundle, for each batch size of `PASSES`."""
     drawn = np.random.default_rng(SEED).permutation(len(rows))[:SAMPLE]
-    sample, cut_sample = _dataset(rows, drawn), _dataset(cut, drawn)
+    task = model.model.spec
+    sample, cut_sample = _dataset(task, rows, drawn), _dataset(task, cut, drawn)
     own = list(budgets.values())[-1]
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
 
@@ -133,9 +135,9 @@ def time_arms(arms: Mapping[str, Arm], batch_size: int, passes: int) -> Timing:
     return Timing(batch_size, len(timed), int(workload.dataset.lengths[timed].sum()), samples)
 
 
-def _dataset(rows: TokenizedExamples, drawn: npt.NDArray[np.int64]) -> Dataset:
+def _dataset(task: TaskSpec, rows: TokenizedExamples, drawn: npt.NDArray[np.int64]) -> Dataset:
     inputs = {name: tensor.numpy() for name, tensor in rows.batch(drawn).inputs.items()}
-    return Dataset(f"{len(drawn)} rows drawn at random", inputs)
+    return Dataset(f"{len(drawn)} rows drawn at random", task, inputs)
 
 
 def _report_export(name: str, line: str) -> None:

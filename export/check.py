@@ -15,7 +15,8 @@ from trbert_deploy.export.check_result import REPORT, CheckResult
 from trbert_deploy.export.check_rows import Expected, check_requests, expect
 from trbert_deploy.export.check_stages import check_stages
 from trbert_deploy.runtimes.base import Result, Runtime
-from trbert_deploy.runtimes.onnxruntime.sessions import SessionRunner, SessionRuntime, open_sessions, pool_is_shared
+from trbert_deploy.runtimes.onnxruntime.pool import pool_is_shared
+from trbert_deploy.runtimes.onnxruntime.sessions import SessionRunner, SessionRuntime, open_sessions
 from trbert_deploy.runtimes.options import LoadOptions
 from trbert_deploy.runtimes.pipeline import make_pipeline
 from trbert_deploy.runtimes.torch.reference import ReferenceRuntime

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trbert_deploy.bundle.manifest import PRECISIONS, QUANTIZATION_FORMS, Precision, QuantizationForm
 from trbert_deploy.core.errors import OptionError, TRBertError
+from trbert_deploy.core.flags import flag
 from trbert_deploy.core.selection import Selection
 from trbert_deploy.export.calibration_rows import require_rows
 
@@ -37,13 +38,13 @@ class ExportOptions:
         OptionError: a value is none that there is, or belongs to another precision.
     """
 
-    keep: tuple[float, ...] | None = None
+    keep: tuple[float, ...] | None = field(default=None, metadata=flag(metavar="0.4,0.15"))
     with_dense: bool = False
     reference: bool = True
     precision: Precision = "fp32"
-    calibration_data: Path | None = None
+    calibration_data: Path | None = field(default=None, metadata=flag(metavar="FILE"))
     int8_form: QuantizationForm = "cpu"
-    fp32_layers: int = 0
+    fp32_layers: int = field(default=0, metadata=flag(minimum=0))
     force: bool = False
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ import onnxruntime
 
 from trbert_deploy.export.graphs import to_message
 from trbert_deploy.runtimes.base import Array
-from trbert_deploy.runtimes.onnxruntime.sessions import pool_is_shared
+from trbert_deploy.runtimes.onnxruntime.pool import pool_is_shared
 
 
 def session_options() -> onnxruntime.SessionOptions:

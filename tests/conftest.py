@@ -6,13 +6,18 @@ import functools
 import json
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import plugins
 import pytest
+import tracing
+from disk_cache import cached, hash_of
 from hypothesis import settings
 
 # Threads cost more than they bring on models this small, and wait for each other where the machine is busy.
@@ -23,7 +28,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("trbert", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("trbert")
 
-GOLDEN = Path(__file__).parent / "golden"
+TESTS = Path(__file__).parent
+#: Files that take longest are started first, so that the processes end together.
+LONGEST_FIRST = (
+    "cpp/test_sanitizers.py",
+    "cpp/test_answers.py",
+)
+GOLDEN = TESTS / "golden"
 GOLDEN_NAMES = sorted(path.parent.name for path in GOLDEN.glob("*/cases.json"))
 BUDGET = (0.4, 0.15)
 #: Models of `traced` and their budgets, none for policy mode: every task, both backbones, both modes.
@@ -78,19 +89,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Where several processes share the tests, a file's fixtures are made once, and so is the C++ build."""
+    """Where several processes share the tests, a file's fixtures are made once."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "tests/cpp" if nodeid.startswith("tests/cpp/") else nodeid.partition("::")[0]
+            return nodeid.partition("::")[0]
 
+    config.option.loadscopereorder = False  # the order is that of `pytest_collection_modifyitems`
     return ByFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import onnxruntime
 
+    ranks = {file: rank for rank, file in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path.relative_to(TESTS).as_posix(), len(ranks)))
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         for item in items:
             if item.get_closest_marker("gpu"):
@@ -257,34 +271,27 @@ def answer() -> Callable[..., tuple[Arrays, list]]:
 
 
 class Traced:
-    """A model's graphs, each traced once a session: tracing takes seconds."""
+    """A model's graphs, each traced when it is first asked for."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self._stages: dict[tuple[int, bool], Any] = {}
-        self._dense: Any = None
+        self._graphs: dict[Any, Any] = {}
 
     def stage(self, index: int, by_budget: bool) -> Any:
         """The ONNX graph of a stage; the last one is the same in both modes."""
-        from trbert_deploy.export.graphs import to_message
-        from trbert_deploy.export.trace import trace_stage
-
         key = (index, by_budget and index < self.model.num_stages - 1)
-        if key not in self._stages:
-            self._stages[key] = to_message(trace_stage(self.model, index, by_budget))
-        return self._stages[key]
+        if key not in self._graphs:
+            self._graphs[key] = tracing.stage(self.model, *key)
+        return self._graphs[key]
 
     def stages(self, by_budget: bool) -> list[Any]:
         return [self.stage(index, by_budget) for index in range(self.model.num_stages)]
 
     def dense(self) -> Any:
         """The graph without reduction."""
-        from trbert_deploy.export.graphs import to_message
-        from trbert_deploy.export.trace import trace_dense
-
-        if self._dense is None:
-            self._dense = to_message(trace_dense(self.model))
-        return self._dense
+        if "dense" not in self._graphs:
+            self._graphs["dense"] = tracing.dense(self.model)
+        return self._graphs["dense"]
 
     def fused(self, keep: Sequence[float]) -> Any:
         from trbert_deploy.export.fuse import fuse
@@ -352,12 +359,43 @@ def traced_model() -> Callable[[Any], Traced]:
     return Traced
 
 
+@pytest.fixture(scope="session", autouse=True)
+def torchs_exporter_unwatched() -> Iterator[None]:
+    """Measuring coverage, Python up to 3.11 looks at every call, and torch's exporter makes so many that it takes twice
+    the time; what it runs of ours, the eager reference runs too."""
+    watch = sys.gettrace()
+    if watch is None:
+        yield
+        return
+    import torch
+
+    export = torch.onnx.export
+
+    def unwatched(*arguments: Any, **options: Any) -> Any:
+        sys.settrace(None)
+        try:
+            return export(*arguments, **options)
+        finally:
+            sys.settrace(watch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", unwatched)
+        yield
+
+
+@pytest.fixture(scope="module")
+def traced_once() -> Iterator[None]:
+    """Exports in this process trace no graph that any test traced before; for tests of what comes after tracing."""
+    with tracing.traced_once():
+        yield
+
+
 @pytest.fixture(scope="session")
 def session_of() -> Callable[[Any], Any]:
     """Starts an ONNX Runtime session on a graph, on the pool that the process's engines share."""
     import onnxruntime
 
-    from trbert_deploy.runtimes.onnxruntime.sessions import share_threads
+    from trbert_deploy.runtimes.onnxruntime.pool import share_threads
 
     def start(graph: Any) -> Any:
         share_threads(None)
@@ -380,31 +418,40 @@ def cli() -> Callable[..., Any]:
     """Runs the command line in this process: `cli("inspect", folder)` gives exit_code, stdout and stderr."""
     from typer.testing import CliRunner
 
-    from trbert_deploy.cli.main import app
+    from trbert_deploy.cli.app import make_app
 
     def run(*arguments: object, **options: Any) -> Any:
-        return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
+        return CliRunner().invoke(make_app(), [str(argument) for argument in arguments], **options)
 
     return run
 
 
 @pytest.fixture(scope="session")
-def golden_bundle(tmp_path_factory: pytest.TempPathFactory, cli: Callable[..., Any]) -> Callable[..., Path]:
-    """Exports upstream's checkpoint of that name by the command line, with its dense graph; once a session.
+def own_copy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Copies a folder that is cached on disk to this session's: what is written there or beside it, ends with it."""
+    folder = tmp_path_factory.mktemp("bundles")
+    return functools.cache(lambda cached: Path(shutil.copytree(cached, folder / cached.name)))
+
+
+@pytest.fixture(scope="session")
+def golden_bundle(own_copy: Callable[..., Path]) -> Callable[..., Path]:
+    """Exports upstream's checkpoint of that name, with its dense graph; `keep` are budgets as on the command line.
 
     Tests must not change the folder: copy it first.
     """
-    folder = tmp_path_factory.mktemp("bundles")
 
-    @functools.cache
-    def export(name: str, keep: str | None) -> Path:
-        out = folder / (f"{name}-{keep}" if keep else name)
-        extra = ["--keep", keep] if keep else []
-        result = cli("export", GOLDEN / name, "--out", out, "--with-dense", *extra)
-        assert result.exit_code == 0, result.output
-        return out
+    def export(name: str, keep: str | None = None) -> Path:
+        def make(out: Path) -> None:
+            from trbert_deploy.checkpoint import load_checkpoint
+            from trbert_deploy.export.exporter import export_bundle
 
-    return lambda name, keep=None: export(name, keep)  # the cache tells `(name)` from `(name, None)`
+            budgets = keep and [float(budget) for budget in keep.split(",")]
+            with tracing.traced_once():
+                export_bundle(load_checkpoint(GOLDEN / name), out, keep=budgets, with_dense=True)
+
+        return own_copy(cached(f"bundles/{name}-{keep}" if keep else f"bundles/{name}", make))
+
+    return export
 
 
 @pytest.fixture(scope="session")
@@ -424,6 +471,46 @@ def train_wordpiece() -> Callable[..., Path]:
         return folder / "vocab.txt"
 
     return train
+
+
+@pytest.fixture(scope="session")
+def cached_text_bundle(train_wordpiece: Callable[..., Path]) -> Callable[..., Path]:
+    """As `text_bundle`, in the place where later runs find it too."""
+
+    def export(task: str, backbone: str = "bert", *, num_labels: int = 3, tokenizer: bool = True) -> Path:
+        def make(place: Path) -> None:
+            from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
+            from trbert_deploy.export.exporter import export_bundle
+
+            # One has all that a bundle may have; the others, which are there for their texts, export in half the time.
+            whole = (task, backbone) == ("sequence-classification", "bert")
+            model = _tiny_model(task, backbone, layers=4 if whole else 2, num_labels=num_labels)
+            save_checkpoint(model, place / "model")
+            if tokenizer:
+                train_wordpiece(place / "model", 120, limit_alphabet=36)
+            with tracing.traced_once():
+                export_bundle(load_checkpoint(place / "model"), place / "bundle", with_dense=whole)
+
+        name = f"{task}-{backbone}-{num_labels}-{'text' if tokenizer else 'ids'}"
+        return cached(f"bundles/{name}", make) / "bundle"
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def text_bundle(
+    cached_text_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """Exports a tiny random model of a task with a WordPiece tokenizer trained on reviews.
+
+    Tests must not change the folder: copy it first.
+    """
+
+    @functools.cache
+    def copy(cached: Path) -> Path:
+        return Path(shutil.copytree(cached, tmp_path_factory.mktemp("text-bundles") / "bundle"))
+
+    return lambda *given, **options: copy(cached_text_bundle(*given, **options))
 
 
 @pytest.fixture(scope="session")
@@ -448,7 +535,7 @@ def toy_run(toy_words: list[str], toy_tokenizer: Any, tmp_path_factory: pytest.T
     from transformers import BertConfig, BertForSequenceClassification
 
     from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
-    from trbert_deploy.training.start import with_selectors
+    from trbert_deploy.training.initial import with_selectors
 
     folder = tmp_path_factory.mktemp("run")
     config = BertConfig(
@@ -474,11 +561,48 @@ def toy_run(toy_words: list[str], toy_tokenizer: Any, tmp_path_factory: pytest.T
 
 
 @pytest.fixture(scope="session")
-def shipped_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model that ships with the project, exported without its reference; once a session."""
+def shipped_bundle(own_copy: Callable[..., Path]) -> Path:
+    """The model that ships with the project, exported without its reference. Tests must not change the folder."""
     from trbert_deploy.checkpoint import load_checkpoint
     from trbert_deploy.export.exporter import export_bundle
-    from trbert_deploy.shipped_models import DEFAULT_MODEL
+    from trbert_deploy.shipped_models import DEFAULT_MODEL, shipped_folder
 
-    out = tmp_path_factory.mktemp("shipped") / "bundle"
-    return export_bundle(load_checkpoint(DEFAULT_MODEL), out, reference=False).folder
+    def make(out: Path) -> None:
+        with tracing.traced_once():
+            export_bundle(load_checkpoint(DEFAULT_MODEL), out, reference=False)
+
+    files = sorted(path for path in shipped_folder(DEFAULT_MODEL).iterdir() if path.is_file())
+    return own_copy(cached(f"bundles/shipped-{hash_of(files)}", make))
+
+
+@pytest.fixture(scope="session")
+def plugged(tmp_path_factory: pytest.TempPathFactory) -> plugins.Plugged:
+    """The packages under tests/plugins, installed for programs of their own, not for this process."""
+    return plugins.Plugged(plugins.install(tmp_path_factory.mktemp("plugged")))
+
+
+@pytest.fixture(scope="session")
+def plugged_bundle(plugged: plugins.Plugged, own_copy: Callable[..., Path]) -> Callable[[str], Path]:
+    """Bundles of their parts: "task" is trained with the attended reduction, "backbone" has selectors.
+
+    Tests must not change the folder.
+    """
+
+    def make_task(out: Path) -> None:
+        backbone = {"model_type": "bert", **plugins.BACKBONE}
+        dense = plugged.checkpoint(
+            out / "dense", task="mean-pooled-classification", backbone=backbone, reduction_layers=[], num_labels=2
+        )
+        rows = plugins.write_rows(out / "rows.jsonl")
+        quick = ["--samples", "2", "--batch-size", "8", "--selector-epochs", "1", "--joint-epochs", "1"]
+        plugged.cli("train", dense, "--data", rows, "--out", out / "run", "--reduction", "attended", *quick)
+        trained = out / "run" / "alpha-1" / "model"
+        plugged.cli("export", trained, "--out", out / "bundle", "--with-dense", "--keep", "0.5")
+
+    def make_backbone(out: Path) -> None:
+        backbone = {"model_type": "roformer", "embedding_size": 24, **plugins.BACKBONE}
+        model = plugged.checkpoint(out / "model", task="sequence-classification", backbone=backbone, num_labels=2)
+        plugged.cli("export", model, "--out", out / "bundle", "--with-dense")
+
+    makers = {"task": make_task, "backbone": make_backbone}
+    return functools.cache(lambda name: own_copy(cached(f"bundles/plugin-{name}", makers[name])) / "bundle")

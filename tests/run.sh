@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# Set everything up and run every check: lint, types, tests, in as many processes as there are cores, four at most.
-# Further arguments go to pytest.
+# The one command that every change has to pass: installs what it needs (Debian packages, .venv), then format, lint,
+# types, import contracts and tests, in as many processes as there are cores, four at most. Arguments go to pytest.
 #
-#   bash tests/run.sh            all but the slow tests
+#   bash tests/run.sh            all but the slow tests, with the coverage of the Python code
 #   bash tests/run.sh -m slow    the slow ones
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bash runtimes/cpp/scripts/debian_packages.sh --check
+bash runtimes/cpp/scripts/debian_packages.sh
 bash examples/install.sh dev,cpu
-.venv/bin/ruff check
-.venv/bin/ruff format --check
-.venv/bin/mypy
-.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 "$@"
+PATH=$PWD/.venv/bin:$PATH
+ruff check
+ruff format --check
+git ls-files '*.c' '*.cpp' '*.h' '*.hpp' | xargs clang-format --dry-run --Werror
+mypy
+lint-imports
+python -m pytest --numprocesses auto --maxprocesses 4 --cov "$@"

@@ -56,16 +56,23 @@ std::vector<Batcher::Entry> Batcher::next_batch() {
 }
 
 void Batcher::run(std::vector<Entry>& batch) const {
+    if (!answer(batch.data(), batch.size())) return;
+    for (Entry& entry : batch) {  // one of them made it fail: the others are answered without it
+        if (const std::exception_ptr failure = answer(&entry, 1)) entry.answer.set_exception(failure);
+    }
+}
+
+// Answer items together. Returns what was thrown; nothing where they have their answers.
+std::exception_ptr Batcher::answer(Entry* first, std::size_t count) const {
     Items items;
-    for (const Entry& entry : batch) items.push_back(entry.item);
+    for (Entry* entry = first; entry != first + count; ++entry) items.push_back(entry->item);
     try {
         Answers answers = answer_(items);
-        if (answers.size() != batch.size()) throw std::logic_error("a batch has another number of answers than items");
-        for (std::size_t place = 0; place < batch.size(); ++place) {
-            batch[place].answer.set_value(std::move(answers[place]));
-        }
+        if (answers.size() != count) throw std::logic_error("a batch has another number of answers than items");
+        for (std::size_t place = 0; place < count; ++place) first[place].answer.set_value(std::move(answers[place]));
+        return nullptr;
     } catch (...) {
-        for (Entry& entry : batch) entry.answer.set_exception(std::current_exception());
+        return std::current_exception();
     }
 }
 

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <future>
 #include <mutex>
@@ -26,7 +27,8 @@ public:
         std::int64_t batch_tokens = 4096;  // of a batch; an item that is larger runs alone
     };
 
-    // answer: as many answers as items, in their order; what it throws is thrown to all whose items ran together.
+    // answer: as many answers as items, in their order; where it throws, each item is answered by itself, and what is
+    // thrown then is thrown to those who asked for it.
     Batcher(const Limits& limits, std::function<Answers(const Items&)> answer);
 
     // Answers everything that waits, then stops.
@@ -51,6 +53,7 @@ private:
     void work();
     std::vector<Entry> next_batch();
     void run(std::vector<Entry>& batch) const;
+    std::exception_ptr answer(Entry* first, std::size_t count) const;
 
     const Limits limits_;
     const std::function<Answers(const Items&)> answer_;

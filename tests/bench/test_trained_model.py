@@ -13,13 +13,14 @@ from trbert_deploy.api import load
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.bundle.precision import TOLERANCES
 from trbert_deploy.checkpoint import load_checkpoint
+from trbert_deploy.core.costs import RowTokens, exact_flops
 from trbert_deploy.core.errors import CheckpointError, InputError
-from trbert_deploy.core.flops import RowTokens, exact_flops
 from trbert_deploy.core.selection import budget
 from trbert_deploy.export import exporter
 from trbert_deploy.export.check import CheckResult
-from trbert_deploy.runtimes.onnxruntime.sessions import share_threads
-from trbert_deploy.training.data import Examples, TokenizedExamples
+from trbert_deploy.runtimes.onnxruntime.pool import share_threads
+from trbert_deploy.training.batches import TokenizedExamples
+from trbert_deploy.training.data import Examples
 from trbert_deploy.training.evaluation import evaluate
 
 ROWS = 24
@@ -73,14 +74,14 @@ def test_attention_received_is_what_transformers_gives_out(rivals, backbone, tin
     for reduction, layer in enumerate((0, 2)):
         for row, length in enumerate(lengths):
             wanted = attentions[layer][row, :, :length, :length].sum((0, 1))
-            torch.testing.assert_close(whole[reduction].logits[row, :length], wanted, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(whole[reduction].scores[row, :length], wanted, rtol=1e-4, atol=1e-5)
             assert float(wanted.sum()) == pytest.approx(length * model.config.backbone.num_attention_heads, rel=1e-4)
     for row, length in enumerate(lengths):
         kept = reduced.keep_masks[0][row].nonzero().flatten().tolist()
-        scores = whole[0].logits[row, :length].tolist()
+        scores = whole[0].scores[row, :length].tolist()
         others = sorted(range(1, length), key=lambda position: -scores[position])
         assert kept == sorted([0, *others[: -(-length // 2) - 1]])
-        left = reduced.decisions[1].logits[row, : len(kept)]
+        left = reduced.decisions[1].scores[row, : len(kept)]
         assert float(left.sum()) == pytest.approx(len(kept) * model.config.backbone.num_attention_heads, rel=1e-4)
 
 
@@ -100,7 +101,7 @@ def test_rivals_keep_exactly_the_budget_and_share_the_weights(rivals, toy_run, t
         assert rival.head is model.head
         evaluation = evaluate(rival, rows, keep=[0.4, 0.15])
         assert np.array_equal(evaluation.kept, wanted)
-        answers.append(evaluation.logits)
+        answers.append(evaluation.outputs["logits"])
     assert model.config.to_dict() == before
     assert np.array_equal(answers[1], answers[2])
     assert not np.allclose(answers[1], answers[3])
@@ -128,14 +129,14 @@ def test_texts_are_cut_to_the_first_length_that_costs_no_less(rivals, toy_run, t
         return evaluate(teacher, tokenize(length)).flops
 
     for share in (0.2, 0.5, 0.9):
-        length = rivals.equal_cost_length(whole.shape, rows.lengths, share * whole.flops)
+        length = rivals.equal_cost_length(whole.costs, rows.lengths, share * whole.flops)
         assert cost(length - 1) < share * whole.flops <= cost(length)
-    assert rivals.equal_cost_length(whole.shape, rows.lengths, cost(20)) == 20
-    assert rivals.equal_cost_length(whole.shape, rows.lengths, whole.flops) == 48
-    assert rivals.equal_cost_length(whole.shape, rows.lengths, 2 * whole.flops) == 48
-    assert rivals.equal_cost_length(whole.shape, rows.lengths, 1.0) == 3
+    assert rivals.equal_cost_length(whole.costs, rows.lengths, cost(20)) == 20
+    assert rivals.equal_cost_length(whole.costs, rows.lengths, whole.flops) == 48
+    assert rivals.equal_cost_length(whole.costs, rows.lengths, 2 * whole.flops) == 48
+    assert rivals.equal_cost_length(whole.costs, rows.lengths, 1.0) == 3
     one_row = np.array([25])
-    assert rivals.equal_cost_length(whole.shape, one_row, exact_flops(whole.shape, RowTokens(12))) == 12
+    assert rivals.equal_cost_length(whole.costs, one_row, exact_flops(whole.costs, RowTokens(12))) == 12
 
 
 def test_answers_are_kept_for_a_run_that_is_repeated(answering, toy_run, tokenize, tmp_path, monkeypatch):
@@ -146,9 +147,10 @@ def test_answers_are_kept_for_a_run_that_is_repeated(answering, toy_run, tokeniz
     monkeypatch.setattr(answering, "evaluate", lambda *given, **options: calls.append(1) or evaluate(*given, **options))
     for _ in range(2):
         evaluation = answers.evaluate("name", model, rows, [])
-        for name in ("logits", "kept", "labels", "lengths"):
+        for name in ("predicted", "kept", "labels", "lengths"):
             assert np.array_equal(getattr(evaluation, name), getattr(wanted, name))
-        assert evaluation.shape == wanted.shape
+        assert np.array_equal(evaluation.outputs["logits"], wanted.outputs["logits"])
+        assert evaluation.costs == wanted.costs
     assert len(calls) == 1
 
     shorter = tokenize(20)
@@ -156,7 +158,8 @@ def test_answers_are_kept_for_a_run_that_is_repeated(answering, toy_run, tokeniz
     with torch.no_grad():
         other.selectors[1].score.bias += 1
     for given in (("other", model, rows, []), ("name", model, rows, [0.5, 0.2]), ("name", model, shorter, [])):
-        assert np.array_equal(answers.evaluate(*given).logits, evaluate(given[1], given[2], keep=given[3]).logits)
+        found, again = answers.evaluate(*given), evaluate(given[1], given[2], keep=given[3])
+        assert np.array_equal(found.outputs["logits"], again.outputs["logits"])
     assert np.array_equal(answers.evaluate("name", other, rows, []).kept, evaluate(other, rows, keep=[]).kept)
     assert len(calls) == 5
 
@@ -168,7 +171,9 @@ def test_standard_error_is_of_paired_rows(answering, toy_run, tokenize):
     wrong[:2] = 1 - right[:2]
 
     def line(logits):
-        return answering.Line("", [answering.Evaluation(logits, evaluation.kept, labels, evaluation.lengths, None)], [])
+        kept, lengths = evaluation.kept, evaluation.lengths
+        one = answering.Evaluation({"logits": logits}, logits.argmax(-1), kept, labels, lengths, evaluation.costs)
+        return answering.Line("", [one], [])
 
     difference = line(wrong).minus(line(right))
     paired = np.array([-100.0, -100.0, 0, 0, 0, 0, 0, 0])
@@ -191,7 +196,7 @@ def test_a_whole_run_yields_every_line(script, wall_clock, toy_run, tmp_path, mo
             with load(other) as engine:
                 selection = engine.run(**inputs, return_selection=True).selection
             assert [[len(kept) for kept in rows] for rows in selection] == [[14, 14], [6, 6]]
-            assert open_bundle(folder).manifest.selection.keep == pytest.approx(options["keep"], abs=1e-6)
+            assert open_bundle(folder).manifest.selection.fractions == pytest.approx(options["keep"], abs=1e-6)
         return bundles[-1]
 
     monkeypatch.setattr(wall_clock, "export_bundle", exporting)

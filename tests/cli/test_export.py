@@ -10,6 +10,7 @@ from trbert_deploy.bundle import open_bundle
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 CHECKPOINT = GOLDEN / "distilbert3-sequence-classification"
+pytestmark = pytest.mark.usefixtures("traced_once")
 
 
 @pytest.fixture(scope="module")

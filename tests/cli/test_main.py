@@ -105,10 +105,30 @@ def test_a_missing_extra_is_named_with_its_command(golden_bundle, tmp_path, argu
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Absent())\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
     assert run("--help", env=environment).returncode == 0
     assert run("env", env=environment).returncode == 0
     ran = run(*(part.format(bundle=bundle) for part in arguments), env=environment)
     assert ran.returncode == 1
     assert "not installed" in ran.stderr
     assert f"pip install '{extra}'" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("package", "extra"), [("tensorrt_rtx_bindings", "trt-rtx"), ("cuda", "trt-rtx"), ("accelerate", "train")]
+)
+def test_a_package_that_fails_late_is_named_too_those_of_runtimes_among_them(package, extra):
+    code = (
+        "import sys, trbert_deploy.cli.app as app\n"
+        "def fail():\n"
+        f"    raise ModuleNotFoundError('No module named x', name='{package}.deep')\n"
+        "app.make_app = lambda: fail\n"
+        "from trbert_deploy.cli.main import main\n"
+        "main()\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert f"this command needs the package '{package}'" in ran.stderr
+    assert f"pip install 'trbert-deploy[{extra}]'" in ran.stderr
+    assert "Traceback" not in ran.stderr

@@ -140,17 +140,17 @@ def test_missing_headers_are_an_error(cpp, tmp_path):
     assert "scripts/onnxruntime_root.sh" in " ".join(result.stderr.split())
 
 
-def test_missing_packages_are_named_with_the_command_that_installs_them(tmp_path):
+@pytest.mark.parametrize("words", [["--check"], []], ids=["check", "no-apt-get"])
+def test_missing_packages_are_named_with_the_command_that_installs_them(tmp_path, words):
     for program in ("bash", "g++", "id", "paste", "cmake", "make", "nm"):
         (tmp_path / program).symlink_to(shutil.which(program))
     script = CPP / "scripts" / "debian_packages.sh"
     result = subprocess.run(
-        ["bash", script, "--check"], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
+        ["bash", script, *words], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
     )
     assert result.returncode == 1
     assert "there is no: pkg-config" in result.stderr
     assert "hint: bash runtimes/cpp/scripts/debian_packages.sh" in result.stderr
-    assert (CPP.parents[1] / "tests" / "run.sh").read_text(encoding="utf-8").count("debian_packages.sh --check") == 1
 
 
 def run_script(*words):

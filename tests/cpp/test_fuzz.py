@@ -14,13 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from trbert_deploy.calib_data import evaluation_file
 from trbert_deploy.text.json_lines import read_json_lines
 
 ROOT = Path(__file__).parents[2]
-BUILD = ROOT / "build" / "cpp"
 TARGETS = ("body", "item", "manifest", "text", "tokenizer")
 TEXTS = [line["text"][:200] for line in read_json_lines(evaluation_file())][:8]
 NASTY = ["e\u0301 ΣΑΣ [SEP] 日本語 😀\u200b", "\x00\u202e\ufffd", "한국어 [MASK][CLS]", "x" * 120]
@@ -51,20 +49,15 @@ def seeds(part: str, bundle: Path) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def fuzzers(sanitized) -> dict[str, Path]:
+def fuzzers(sanitized, cmake_build) -> dict[str, Path]:
     """The targets by name, built with clang, AddressSanitizer and UndefinedBehaviorSanitizer."""
     built = sanitized("address,undefined")
-    service = BUILD / "service-address"
-    configure = ["cmake", "-S", ROOT / "examples" / "cpp_service", "-B", service, *built.options]
-    with FileLock(BUILD / "lock"):
-        for words in (configure, ["cmake", "--build", service, "--target", "fuzz-body"]):
-            done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-            assert done.returncode == 0, done.stdout
+    service = cmake_build("service-address", ROOT / "examples" / "cpp_service", *built.options, targets=["fuzz-body"])
     folders = dict.fromkeys(TARGETS, built.build / "fuzz") | {"body": service}
     return {name: folder / f"fuzz-{name}" for name, folder in folders.items()}
 
 
-@pytest.mark.parametrize("seconds", [6, pytest.param(180, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [3, pytest.param(180, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("part", TARGETS)
 def test_nothing_crashes(part: str, seconds: int, fuzzers, sanitized, text_bundle: Callable[..., Path], tmp_path: Path):
     bundle = text_bundle("sequence-classification")

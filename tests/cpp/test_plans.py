@@ -14,9 +14,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from trbert_deploy.runtimes.tensorrt.buckets import Grid
 
 from trbert_deploy.bundle import open_bundle
-from trbert_deploy.runtimes.tensorrt.buckets import Grid
 from trbert_deploy.runtimes.tensorrt.building import build_engines, graphs_of
 from trbert_deploy.runtimes.tensorrt.engine_cache import EngineError, EngineStore, read_header
 from trbert_deploy.runtimes.tensorrt.flavor import find_flavor

@@ -76,20 +76,14 @@ script = load(FOLDER / "make_repository.py", "make_repository")
 
 
 @pytest.fixture(scope="session")
-def bundle_of(tmp_path_factory, tiny_model, train_wordpiece):
-    """Exports a tiny random model of a task, with a tokenizer of the 120 pieces that it knows where it takes text."""
-    from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
-    from trbert_deploy.export.exporter import export_bundle
+def bundle_of(text_bundle):
+    """A bundle of a tiny random model of a task, with a tokenizer where it takes text."""
 
     @functools.cache
-    def make(task, *, tokenizer=True, num_labels=3):
-        folder = tmp_path_factory.mktemp("triton")
-        save_checkpoint(tiny_model(task, layers=2, num_labels=num_labels), folder / "model")
-        if tokenizer and task in REQUESTS:
-            train_wordpiece(folder / "model", 120, limit_alphabet=36)
-        return export_bundle(load_checkpoint(folder / "model"), folder / "bundle")
+    def open_one(task, *, tokenizer=True, num_labels=3):
+        return open_bundle(text_bundle(task, num_labels=num_labels, tokenizer=tokenizer and task in REQUESTS))
 
-    return make
+    return open_one
 
 
 @pytest.fixture(scope="session")

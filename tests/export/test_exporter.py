@@ -21,6 +21,7 @@ from trbert_deploy.export import trace
 from trbert_deploy.export.exporter import export_bundle
 
 CHECKPOINT = Path(__file__).parent.parent / "golden" / "distilbert3-sequence-classification"
+pytestmark = pytest.mark.usefixtures("traced_once")
 
 
 @pytest.fixture

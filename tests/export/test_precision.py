@@ -15,7 +15,6 @@ from trbert_deploy.bundle import open_bundle
 from trbert_deploy.bundle.precision import TOLERANCES, graph_precision
 from trbert_deploy.checkpoint import load_checkpoint
 from trbert_deploy.core.errors import CheckFailedError
-from trbert_deploy.export import trace
 from trbert_deploy.export.exporter import export_bundle
 from trbert_deploy.export.graphs import Graphs
 
@@ -30,25 +29,6 @@ def calibration_data(tmp_path_factory):
     rows = [{"input_ids": rng.integers(5, 90, length).tolist()} for length in rng.integers(3, 60, 70)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
-
-
-@pytest.fixture(scope="module")
-def traced_once():
-    """Tracing is most of an export's time, and the same for every precision."""
-    patch = pytest.MonkeyPatch()
-    made = {}
-
-    really = trace.trace_stage
-
-    def once(model, index, by_budget):
-        key = (model.num_stages, index, by_budget)
-        if key not in made:
-            made[key] = really(model, index, by_budget)
-        return made[key].clone()
-
-    patch.setattr(trace, "trace_stage", once)
-    yield
-    patch.undo()
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from trbert_deploy.export.quantize import Quantize
 from trbert_deploy.export.selection_nodes import selection_nodes
 from trbert_deploy.export.sensitivity import measure_sensitivity
 from trbert_deploy.export.sessions import GraphRunner
-from trbert_deploy.runtimes.onnxruntime.sessions import share_threads
+from trbert_deploy.runtimes.onnxruntime.pool import share_threads
 from trbert_deploy.runtimes.pipeline import StagePipeline
 
 BUDGET = (0.4, 0.15)

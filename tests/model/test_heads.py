@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from trbert_deploy.model.heads import CandidateHead, HotpotHead, SpanHead, TokenHead, tokens_at
 
 from trbert_deploy.checkpoint import load_checkpoint
-from trbert_deploy.model.heads import CandidateHead, HotpotHead, SpanHead, TokenHead, tokens_at
 from trbert_deploy.tasks import NO_LOGIT
 
 HIDDEN = 6

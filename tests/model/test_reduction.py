@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-
 from trbert_deploy.model.reduction import (
     Selector,
     gather_order,

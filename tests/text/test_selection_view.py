@@ -7,11 +7,10 @@ from hypothesis import strategies as st
 from tokenizers import BertWordPieceTokenizer
 
 from trbert_deploy.calib_data import evaluation_file
-from trbert_deploy.core.request import Limits
-from trbert_deploy.tasks import TASKS
+from trbert_deploy.tasks import TASKS, Limits
 from trbert_deploy.text.json_lines import read_json_lines
 from trbert_deploy.text.selection_view import Fate, Run, runs, view
-from trbert_deploy.text.tokenization import BundleTokenizer, Piece
+from trbert_deploy.text.tokenizer import BundleTokenizer, Piece
 
 REVIEWS = [line["text"] for line in read_json_lines(evaluation_file())][:20]
 MAX_LENGTH = 32
@@ -35,8 +34,7 @@ def reference(tokenizer_folder):
 def make(tokenizer_folder):
     def make(task="sequence-classification"):
         manifest = SimpleNamespace(
-            task_facts=TASKS[task],
-            limit_facts=Limits(max_length=MAX_LENGTH, vocab_size=200, token_types=2),
+            task=TASKS.get(task).spec(Limits(max_length=MAX_LENGTH, vocab_size=200, token_types=2)),
             tokenizer=SimpleNamespace(folder=tokenizer_folder.name, max_length=MAX_LENGTH),
         )
         parent = tokenizer_folder.parent

@@ -23,7 +23,7 @@ class Bert(Backbone):
     stack = "encoder"
     state_dropouts = ("hidden_dropout_prob", "classifier_dropout")
     attention_dropout = "attention_probs_dropout_prob"
-    keys = {  # noqa: RUF012 (a ClassVar, declared above)
+    keys = {
         r"\.gamma$": ".weight",  # the oldest checkpoints
         r"\.beta$": ".bias",
         r"^bert\.pooler\.dense\.": "head.dense.",
@@ -34,7 +34,8 @@ class Bert(Backbone):
 
     def build(self, config: Any) -> nn.Module:
         """See `Backbone.build`."""
-        return BertModel(config, add_pooling_layer=False)
+        module: nn.Module = BertModel(config, add_pooling_layer=False)
+        return module
 
     def limits(self, config: Any) -> Limits:
         """See `Backbone.limits`."""

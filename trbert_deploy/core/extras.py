@@ -19,6 +19,7 @@ PACKAGES = {
     "onnxruntime_extensions": "export",
     "onnxscript": "export",
     "safetensors": "torch",
+    "sklearn": "train",
     "torch": "torch",
     "transformers": "torch",
     "trbert_deploy_models": "models",

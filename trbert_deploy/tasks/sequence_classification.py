@@ -20,7 +20,7 @@ class SequenceClassification(Task):
 
     def decoding_of(self, config: Any) -> DecodingSpec:
         """By the configuration's problem type; where it says none, a single logit is a number and several a choice."""
-        problem = getattr(config, "problem_type", None)
+        problem = str(config.problem_type)
         default = "softmax" if config.num_labels > 1 else "identity"
         parameters = {**self.decoding.parameters, "activation": _ACTIVATIONS.get(problem, default)}
         return DecodingSpec(self.decoding.kind, parameters)

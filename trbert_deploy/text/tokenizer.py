@@ -64,6 +64,11 @@ class BundleTokenizer:
             )
         self._cls, self._sep, _ = empty_pair
 
+    @property
+    def ends(self) -> tuple[int, int] | None:
+        """The ids of the tokens that a row begins and ends with; None where the bundle has no tokenizer."""
+        return None if self._tokenizer is None else (self._cls, self._sep)
+
     def encode(self, items: Iterable[object]) -> list[Row]:
         """Tokenize items.
 
@@ -135,7 +140,7 @@ class BundleTokenizer:
     def _row(self, item: Item, parts: Mapping[str, Sequence[Encoding]]) -> Row:
         if item.arrays:
             length = item.arrays["input_ids"].shape[-1]
-            return Row(item.arrays, length, text=item.context, offsets=item.offsets, extras=item.extras)
+            return Row(item.arrays, length, text=item.context, offsets=item.offsets, extras=item.extras, name=item.name)
         text = self._task.text
         assert text is not None
         ids = {key: [encoding.ids for encoding in encodings] for key, encodings in parts.items()}
@@ -153,20 +158,27 @@ class BundleTokenizer:
             choices=item.parts[text.each] if text.each else (),
             extras=item.extras,
             truncated=any(one.tokens < len(ids[one.key][one.member]) for one in standing),
+            empty=any(not ids[one.key][one.member] or not item.parts[one.key][one.member].strip() for one in standing),
             texts=item.texts,
             places=tuple(range(one.start, one.start + one.tokens) for one in standing),
+            name=item.name,
         )
 
     def _arrays(self, sequences: Sequence[TokenSequence]) -> dict[str, IntArray]:
-        """Ids, mask and types of sequences: [N] each, in multiple choice [options, N]."""
+        """Ids, mask and types of sequences: [N] each, in multiple choice [options, N].
+
+        What else a task takes over tokens is filled in with its default.
+        """
         width = max(len(sequence.ids) for sequence in sequences)
-        names = [spec.name for spec in self._task.inputs if spec.per_token]
-        arrays = {name: np.zeros((len(sequences), width), dtype=np.int64) for name in names}
+        arrays = {}
+        for name in ("input_ids", "attention_mask", "token_type_ids"):
+            if (spec := self._task.input(name)) is not None:
+                arrays[name] = np.full((len(sequences), width), spec.padding, dtype=np.int64)
         for place, sequence in enumerate(sequences):
-            length = len(sequence.ids)
-            given = {"input_ids": sequence.ids, "attention_mask": 1, "token_type_ids": sequence.types}
-            for name in names:
-                arrays[name][place, :length] = given[name]
+            ones = [1] * len(sequence.ids)
+            given = {"input_ids": sequence.ids, "attention_mask": ones, "token_type_ids": sequence.types}
+            for name, array in arrays.items():
+                array[place, : len(ones)] = given[name]
         return arrays if self._task.sequences_axis else {name: array[0] for name, array in arrays.items()}
 
 

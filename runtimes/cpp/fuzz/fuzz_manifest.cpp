@@ -3,8 +3,8 @@
 
 #include <fstream>
 
+#include "bundle/reader.hpp"
 #include "common.hpp"
-#include "manifest.hpp"
 #include "trbert/trbert.hpp"
 
 namespace fs = std::filesystem;
@@ -30,7 +30,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         .write(reinterpret_cast<const char*>(data), static_cast<std::streamsize>(size));
     try {
         const auto bundle = trbert::internal::open_bundle(folder.path, false);
-        require(bundle.task != nullptr && bundle.stages.size() == bundle.reductions + 1);
+        require(!bundle.task.inputs.empty() && bundle.stages.size() == bundle.reductions() + 1);
     } catch (const trbert::Error&) {
     }
     return 0;

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What the C++ library, its service example and their tests are built with: the one list of it.
 #
-#   debian_packages.sh                    install what is missing (Debian 12 or later, Ubuntu; as root or through sudo)
+#   debian_packages.sh                    install what is missing (Debian 12 or later, Ubuntu; as root or through sudo);
+#                                         where there is no apt-get, as --check
 #   debian_packages.sh --check            only say what is missing: exit code 1, and how to get it
 #   debian_packages.sh --check --build    the same, without what only the tests need
 set -euo pipefail
@@ -34,6 +35,7 @@ missing_to_build() {
 
 missing() {
     missing_to_build
+    ! command -v python3 >/dev/null || python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
     for command in nm clang++; do
         command -v "$command" >/dev/null || echo "$command"
     done
@@ -61,11 +63,12 @@ for word in "$@"; do
 done
 lacks=$("$wanted" | paste -sd ' ')
 [ -n "$lacks" ] || exit 0
-if [ -n "$check" ]; then
+if [ -n "$check" ] || ! command -v apt-get >/dev/null; then
     echo "error: the C++ library cannot be built and tested here, there is no: $lacks" >&2
     echo "hint: bash runtimes/cpp/scripts/debian_packages.sh   (or install by other means: ${packages[*]})" >&2
     exit 1
 fi
+[[ $lacks != *python3-venv* ]] || packages+=(python3-venv) # Debian's own Python comes without
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
     as_root=(sudo)

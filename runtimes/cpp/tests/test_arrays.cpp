@@ -2,7 +2,7 @@
 
 #include <stdexcept>
 
-#include "arrays.hpp"
+#include "core/arrays.hpp"
 
 using namespace trbert::internal;
 

@@ -4,8 +4,8 @@
 #include <stdexcept>
 #include <tuple>
 
-#include "errors.hpp"
-#include "json.hpp"
+#include "core/errors.hpp"
+#include "core/json.hpp"
 #include "text/unicode.hpp"
 
 namespace trbert::internal {
