@@ -21,6 +21,8 @@ Classifier: Any = model_class(TASKS.get("sequence-classification"))
 
 _SHORTEST_CUT = 3  # [CLS], a piece, [SEP]
 
+Classifier: type[TRBertPreTrainedModel] = model_class(TASKS.get("sequence-classification"))
+
 
 def attention_received(layer: nn.Module, states: Tensor, mask: Tensor) -> Tensor:
     """PoWER-BERT's significance score (Goyal et al., ICML 2020, section 3.2).

@@ -29,7 +29,7 @@ class RuntimePart(ABC):
         what: in half a sentence, for help texts.
         modes: which of a bundle's graphs it runs.
         devices: that it runs on, the default first.
-        providers: names of further ways to run under the same library, each on `provider_device`.
+        providers: names of further ways to run under the same library, each on a GPU.
         packages: of the optional packages that it imports, the extra that brings each.
         distributions: whose versions `env` says; by default those that are named as `packages`.
         targets: what `bench --beside` can measure: provider and device, by name.

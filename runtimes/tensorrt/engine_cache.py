@@ -2,8 +2,8 @@
 
 A file is a line of magic, a line of JSON (`EngineHeader`) and the serialized engine. Its name holds a key of everything
 that makes the engine what it is, so that a look for the name is a look for a valid engine. Files appear whole; a lock
-keeps two processes from building the same one. Some fields have other names in files than here, those of the first
-release, so that its engines stay valid.
+keeps two processes from building the same one. Some fields have other names in files than here: those that they had at
+first, so that engines built then stay valid.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Padded:
         sizes: of each axis of its inputs, by name, rounded up.
         arrays: what the host gives, padded.
         rows: how many of the batch's rows are real.
-        width: how many of a row's tokens are, where outputs over tokens may come out of this stage, else None.
+        width: how many of a row's tokens are, where the host gives any array over them, else None.
     """
 
     sizes: dict[str, int]
@@ -83,7 +83,7 @@ def pad(
         sizes["batch_before"] = shapes.rows
         sizes["kept"] = min(_bucket(sizes["kept"], shapes, stage), sizes["length"])
     arrays = {name: _padded(name, value, inputs[name], sizes, padding.get(name, 0)) for name, value in host.items()}
-    width = host["attention_mask"].shape[-1] if "attention_mask" in host else None
+    width = host["attention_mask"].shape[-1] if "attention_mask" in host else None  # stage 0 always has it
     return Padded(sizes, arrays, rows, width)
 
 

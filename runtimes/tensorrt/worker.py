@@ -68,6 +68,7 @@ class Worker:
         self._stream = device.stream()
         self._buffers: dict[tuple[int, str], tuple[int, int]] = {}  # (stage, tensor) -> address, bytes
         self._calls: dict[_CallKey, _Call] = {}
+        self._width = 0  # tokens of the rows under way: a group goes through all its stages before the next one starts
         size = max(engine.scratch for engine in engines)
         self._scratch = device.allocate(size) if size else 0
 
@@ -79,6 +80,7 @@ class Worker:
         """
         engine = self._engines[stage]
         padded = pad(engine.inputs, feeds, self._shapes, stage, self._padding)
+        self._width = padded.width or self._width
         shapes = {name: padded.shape(axes) for name, axes in engine.inputs.items()}
         key = (stage, tuple(shapes.values()), tuple(padded.arrays))
         call = self._calls.pop(key, None) or self._make(stage, shapes, padded, feeds)
@@ -95,7 +97,7 @@ class Worker:
                 engine.dtype(name),
                 shape,
                 padded.rows,
-                padded.width if name in self._per_token else None,
+                self._width if name in self._per_token else None,
             )
             for name, shape in call.context.outputs.items()
         }

@@ -23,6 +23,8 @@ _ENCODED: list[tuple[str, int, Any]] = [
     ("sequence-classification", 12, "The good film"),
     ("sequence-classification", 12, ""),
     ("sequence-classification", 12, ["", ""]),
+    ("sequence-classification", 12, "\u2003\t \x1c"),  # white space alone
+    ("sequence-classification", 12, ["a", "\u200b"]),  # nothing that makes a token
     ("sequence-classification", 12, ["films, filmed", "goodfilm unknown?"]),
     ("sequence-classification", 12, "Café 日本 [SEP] [MASK]b\u200b"),
     ("sequence-classification", 12, "a a a a a a a a a a"),  # fits exactly
@@ -99,6 +101,7 @@ def as_row(row: Row) -> dict[str, Any]:
         "arrays": {name: array.tolist() for name, array in row.arrays.items()},
         "length": row.length,
         "truncated": row.truncated,
+        "empty": row.empty,
         "text": row.text,
         "offsets": row.offsets and [entry and list(entry) for entry in row.offsets],
         "choices": list(row.choices),

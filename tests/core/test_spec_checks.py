@@ -68,7 +68,7 @@ def test_every_task_agrees_with_itself(task, token_types):
         (with_input(CLASSES, 0, maximum=2**63), "input_ids must lie in"),
         (with_input(CLASSES, 1, default=None), "attention_mask needs a default"),
         (with_input(CLASSES, 1, default=2), "attention_mask: its default 2 is not among 0 to 1"),
-        (with_input(HOTPOT, 3, default=0), "sentence_spans: only inputs over tokens have a default"),
+        (with_input(HOTPOT, 3, default=-2), "sentence_spans: its default -2 is not among -1 to 2147483647"),
         (with_input(HOTPOT, 3, axes=("batch", 2, "sentences")), "axes of a fixed size come last"),
         (with_input(HOTPOT, 3, axes=("batch", "sentences", 0)), "axes of a fixed size"),
         (with_input(HOTPOT, 3, axes=("rows",)), "first axis of sentence_spans must be batch"),

@@ -14,10 +14,11 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from trbert_deploy.bundle.manifest import TokenizerFacts, _check_task
+from trbert_deploy.bundle.manifest import TokenizerFacts
 from trbert_deploy.core.errors import InputError
 from trbert_deploy.core.grouping import group_rows
 from trbert_deploy.core.selection import budget, budget_counts, kept_positions
+from trbert_deploy.core.spec_checks import check_task
 from trbert_deploy.core.specs import TaskSpec
 from trbert_deploy.model.compaction import keep_by_budget, keep_by_policy
 from trbert_deploy.runtimes.profiles import choose_profile, stage_profiles
@@ -47,7 +48,7 @@ def cases(name, part="cases"):
 
 def task_of(name, case):
     task = TypeAdapter(TaskSpec).validate_python(read(name)["tasks"][case["task"]])
-    _check_task(task)
+    check_task(task)
     return task
 
 
@@ -149,7 +150,7 @@ def test_encoding(case):
     assert lists(row.arrays) == wanted["arrays"]
     assert (row.length, row.truncated, row.text) == (wanted["length"], wanted["truncated"], wanted["text"])
     assert (row.offsets and [entry and list(entry) for entry in row.offsets]) == wanted["offsets"]
-    assert list(row.choices) == wanted["choices"]
+    assert (row.empty, list(row.choices)) == (wanted["empty"], wanted["choices"])
 
 
 def same(given, wanted):

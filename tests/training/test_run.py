@@ -433,7 +433,7 @@ def test_the_command_trains_and_names_the_next_one(cli, encoder, tmp_path):
     assert result.exit_code == 0, result.stderr
     said = result.stderr.splitlines()
     assert said[0].startswith(
-        "training on 95 rows, 16 a step; evaluating on 5; phases: fine-tuning 5 steps; alpha 0.5: "
+        "training on 95 rows, 16 a step; evaluating on 5; phases: fine-tuning 5 steps; alpha 0.5 selectors "
     )
     (ended,) = (line for line in said if line.startswith("alpha 0.5 joint: 5 of 5 steps, "))
     assert ended.endswith(" left")

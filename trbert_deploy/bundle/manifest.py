@@ -28,6 +28,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 #: How int8 is written, see `trbert_deploy.export.quantize`.
 QuantizationForm = Literal["cpu", "tensorrt"]
+QUANTIZATION_FORMS: tuple[QuantizationForm, ...] = get_args(QuantizationForm)
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA_FILE = "manifest.schema.json"
@@ -86,7 +87,7 @@ class TokenizerFacts(_Part):
     """The tokenizer's files; how its tokens make a row stands in the task's `text`."""
 
     folder: str = Field(description="tokenizer.json and its companions")
-    family: str = Field(default="wordpiece", description="how it cuts words, such as wordpiece")
+    family: str = Field(default="wordpiece", description="how it cuts words: wordpiece, bpe, unigram or wordlevel")
     onnx: str | None = Field(
         description="the same for hosts without Python: an ONNX graph of onnxruntime-extensions' operators"
     )

@@ -62,17 +62,17 @@ def _check_input(spec: InputSpec, task: TaskSpec) -> None:
             _in_range(spec.name, number, -_LARGEST - 1)
     if spec.maximum is not None and spec.maximum < spec.minimum:
         raise ValueError(f"{spec.name}: its maximum {spec.maximum} is below its minimum {spec.minimum}")
+    most = _LARGEST if spec.maximum is None else spec.maximum
+    if spec.default is not None and not spec.minimum <= spec.default <= most:
+        raise ValueError(f"{spec.name}: its default {spec.default} is not among {spec.minimum} to {most}")
     if (spec.name in TOKEN_INPUTS) is not spec.per_token:
         raise ValueError(f"{spec.name}: inputs over tokens are {', '.join(TOKEN_INPUTS)}, and those are")
     if not spec.per_token:
         return
     if spec.axes != task.inputs[0].axes or spec.maximum is None:
         raise ValueError(f"{spec.name} is over tokens: it needs a maximum, and the axes of input_ids")
-    if spec.default is None:
-        if spec.name != "input_ids":
-            raise ValueError(f"{spec.name} needs a default")
-    elif not spec.minimum <= spec.default <= spec.maximum:
-        raise ValueError(f"{spec.name}: its default {spec.default} is not among {spec.minimum} to {spec.maximum}")
+    if spec.default is None and spec.name != "input_ids":
+        raise ValueError(f"{spec.name} needs a default")
 
 
 def _check_text(text: TextSpec, task: TaskSpec) -> None:
@@ -88,7 +88,7 @@ def _check_text(text: TextSpec, task: TaskSpec) -> None:
         _in_range("text: token_type", segment.token_type, 0)
     for name in text.ends:
         _require_row_input(task, name, "text: ends")
-    missing = [spec.name for spec in task.own_inputs if spec.name not in text.ends]
+    missing = [spec.name for spec in task.own_inputs if spec.default is None and spec.name not in text.ends]
     if missing:
         raise ValueError(f"text: nothing of an item says {', '.join(missing)}")
 

@@ -49,14 +49,14 @@ class TrainingArguments:
         fine_tune_epochs: passes over the data when it is, may be a fraction (upstream: 5).
         fine_tune_learning_rate: its peak then (upstream: 3e-5).
         selector_epochs: passes over the data for the selectors alone, may be a fraction (upstream: 3).
-        selector_learning_rate: its peak then. Upstream uses 3e-5 over three epochs with everything frozen but the
-            selectors; their few weights bear far more.
+        selector_learning_rate: its peak for the selectors alone. Upstream uses 3e-5 over three epochs with everything
+            frozen but the selectors; their few weights bear far more.
         imitation: first fraction of the selectors' steps in which one sample of a row keeps the tokens of the
             highest importance (upstream: `guide_rate`, 0.5).
         samples: selections drawn for a row, K (upstream's `sample_K`: 8). At least 2: they are each other's baseline.
         joint_epochs: passes over the data for everything together, distilled from the dense model; may be a fraction
             (upstream: 3).
-        joint_learning_rate: its peak then (upstream: 3e-5).
+        joint_learning_rate: its peak for everything together (upstream: 3e-5).
         temperature: of the distillation (upstream: 1).
         save_every: steps from one state that an interrupted run goes on from to the next.
         log_every: steps that one line of metrics.jsonl averages over.

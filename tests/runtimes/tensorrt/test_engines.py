@@ -90,8 +90,8 @@ def test_the_second_build_builds_nothing(bundle, copied, monkeypatch):
     assert all(engine.reused for engine in again.engines)
 
 
-def test_a_file_spells_its_header_as_the_first_release_did(built):
-    """So that engines built by it stay valid, and the C++ library reads those of both."""
+def test_a_file_spells_its_header_as_files_did_at_first(built):
+    """So that engines built then stay valid, and the C++ library reads both."""
     magic, line, _ = (Path(built.folder) / built.engines[0].file).read_bytes().split(b"\n", 2)
     header = json.loads(line)
     assert magic == b"TRBERT-DEPLOY-ENGINE-1"

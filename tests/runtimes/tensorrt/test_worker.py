@@ -17,6 +17,7 @@ from trbert_deploy.bundle import open_bundle
 from trbert_deploy.core.errors import DeviceError
 from trbert_deploy.core.request import check_request
 from trbert_deploy.core.specs import ReductionSpec
+from trbert_deploy.export.trace import trace_stage
 from trbert_deploy.runtimes import shape_buckets
 from trbert_deploy.runtimes.options import LoadOptions
 from trbert_deploy.runtimes.pipeline import FusedPipeline, StagePipeline
@@ -28,6 +29,7 @@ from trbert_deploy.runtimes.tensorrt.engine_cache import EngineError
 from trbert_deploy.runtimes.tensorrt.padding import pad
 from trbert_deploy.runtimes.tensorrt.runtime import open_runtime
 from trbert_deploy.runtimes.tensorrt.worker import Worker
+from trbert_deploy.tasks.heads.tokens import TokenHead
 
 BUDGET = (0.4, 0.15)
 SHAPES = ShapeBuckets(lengths=(16, 40, 64), kept=((8, 24, 64), (4, 16, 64)), rows=4, entries=6)
@@ -268,6 +270,29 @@ def test_added_tokens_hold_what_the_specification_says(in_memory, random_rows, b
     assert_answers(given_result, *answer(setup.model, batch, ()))
     worker.close()
     setup.close()
+
+
+def test_outputs_over_tokens_of_a_head_that_reads_no_mask(
+    tiny_model, host_engines, host_device, random_rows, batch_of, answer, monkeypatch
+):
+    """The last stage is given no array over tokens then, and its outputs are as wide as the bucket."""
+    monkeypatch.setattr(TokenHead, "reads", ())
+    monkeypatch.setattr(TokenHead, "forward", lambda head, states, inputs: (head.classifier(states),))
+    model = tiny_model("token-classification", layers=2, reduction_layers=[1], seed=5)
+    graphs = [trace_stage(model, stage, False) for stage in range(2)]
+    engines = host_engines(graphs, SHAPES, model.spec, host_device, full_length=True)
+    assert "attention_mask" not in engines[1].inputs
+    worker = Worker(host_device, engines, SHAPES, model.spec)
+    inputs = [list(engine.inputs) for engine in engines]
+    pipeline = StagePipeline(worker, inputs, reduction_of(model, ()), group=SHAPES.group)
+    rows = random_rows(model, [20, 18, 3])
+    given_result = pipeline.run(request_of(model, batch_of(rows, width=22)), want_kept=True)
+    assert given_result.outputs["logits"].shape == (3, 22, 3)
+    for place, row in enumerate(rows):
+        wanted, _ = answer(model, row, ())
+        real = given_result.outputs["logits"][place, : row["input_ids"].shape[1]]
+        np.testing.assert_allclose(real, wanted["logits"][0], rtol=0, atol=Setup.tolerance)
+    worker.close()
 
 
 AXES = {
