@@ -68,7 +68,7 @@ def make_bundle(folder: Path, **shape: int) -> Bundle:
             folder,
             keep=KEEP,
             with_dense=True,
-            with_reference=False,
+            reference=False,
             source="random BERT",
             progress=lambda line: print(line, file=sys.stderr),
         )

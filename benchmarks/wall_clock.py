@@ -104,7 +104,7 @@ def measure_wall_clock(
 
         def export(checkpoint: Checkpoint, folder: str, keep: Sequence[float]) -> Bundle:
             report = functools.partial(_report_export, folder)
-            return export_bundle(checkpoint, Path(temporary) / folder, keep=keep, with_reference=False, progress=report)
+            return export_bundle(checkpoint, Path(temporary) / folder, keep=keep, reference=False, progress=report)
 
         by_budget = export(model, "budget", own)
         teacher_engine = engine(export(teacher, "teacher", []))
