@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trbert_deploy.bundle.manifest import PRECISIONS, QUANTIZATION_FORMS, Precision, QuantizationForm
 from trbert_deploy.core.errors import OptionError, TRBertError
 from trbert_deploy.core.flags import flag
-from trbert_deploy.core.selection import Selection
-from trbert_deploy.export.calibration_rows import require_rows
+from trbert_deploy.core.precision import PRECISIONS, QUANTIZATION_FORMS, Precision, QuantizationForm
 
-if TYPE_CHECKING:
-    from trbert_deploy.model import TRBertPreTrainedModel  # torch, which a command line that starts does without
+if TYPE_CHECKING:  # torch and numpy, which a command line that starts does without
+    from trbert_deploy.core.selection import Selection
+    from trbert_deploy.model import TRBertPreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,8 @@ class ExportOptions:
         Raises:
             InputError: the fractions do not fit the model.
         """
+        from trbert_deploy.core.selection import Selection
+
         return model.config.selection if self.keep is None else Selection.of(self.keep, model.num_stages - 1)
 
     def check(self, model: TRBertPreTrainedModel, has_tokenizer: bool) -> None:
@@ -88,4 +89,6 @@ class ExportOptions:
                 f"{self.fp32_layers} layers were to stay in float32, but the model has {layers}",
                 f"--fp32-layers takes 0 to {layers - 1}; for float32 throughout leave --precision out",
             )
+        from trbert_deploy.export.calibration_rows import require_rows
+
         require_rows(model.spec, has_tokenizer, self.calibration_data)

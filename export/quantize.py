@@ -28,7 +28,7 @@ from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.quant_utils import add_infer_metadata
 
-from trbert_deploy.bundle.manifest import QuantizationForm
+from trbert_deploy.core.precision import QuantizationForm
 from trbert_deploy.export.graphs import from_message, to_message
 
 #: The products of the layers' linear maps: see `trbert_deploy.backbones.Backbone.layer`.

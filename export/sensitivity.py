@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trbert_deploy.bundle.manifest import QuantizationForm
+from trbert_deploy.core.precision import QuantizationForm
 from trbert_deploy.core.request import Request
 from trbert_deploy.core.specs import ReductionSpec
 from trbert_deploy.export.graphs import Graphs

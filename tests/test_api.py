@@ -321,7 +321,7 @@ def test_a_bundle_without_reference_says_so(tmp_path, golden, traced_once):
     from trbert_deploy.export.exporter import export_bundle
 
     checkpoint = load_checkpoint(golden("distilbert3-sequence-classification").folder)
-    bundle = export_bundle(checkpoint, tmp_path / "bundle", with_reference=False)
+    bundle = export_bundle(checkpoint, tmp_path / "bundle", reference=False)
     with pytest.raises(BundleError, match="--no-reference"):
         trbert_deploy.load(bundle, runtime="torch")
     with pytest.raises(BundleError, match="--with-dense"):

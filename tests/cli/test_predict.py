@@ -308,7 +308,7 @@ def fates(bundle):
     """
     from transformers import BertTokenizerFast
 
-    reference = BertTokenizerFast(vocab=str(bundle.parent / "model" / "vocab.txt"))
+    reference = BertTokenizerFast.from_pretrained(str(bundle / "tokenizer"))
     wanted = []
     with trbert_deploy.load(bundle, runtime="torch") as engine:
         limit = engine.manifest.task.max_length

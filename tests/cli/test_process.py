@@ -147,7 +147,7 @@ def test_ctrl_c_ends_a_verb_without_a_word(interrupted, bundle, rows, tmp_path, 
 
 
 def test_a_signal_that_a_callback_swallows_comes_again(tmp_path):
-    """Python cannot raise out of a weak reference's callback or a finalizer; no interruption may be lost there."""
+    """Python raises nothing out of a finalizer or a weak reference's callback; the interruption must not be lost."""
     script = """
 import signal, sys, time
 from trbert_deploy.cli import main

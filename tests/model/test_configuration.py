@@ -53,6 +53,11 @@ def test_json_round_trip(tmp_path, backbone):
     assert again.num_labels == 4
 
 
+def test_other_reductions_are_refused():
+    with pytest.raises(CheckpointError, match="reduction 'none' is not one of selector"):
+        TRBertConfig(reduction="none")
+
+
 def test_keep_must_fit_the_reductions():
     with pytest.raises(InputError, match="2 reductions, but 3 keep fractions"):
         _ = TRBertConfig(keep=[0.5, 0.4, 0.3]).selection

@@ -14,11 +14,11 @@ from trbert_deploy.checkpoint import load_checkpoint
 from trbert_deploy.core.errors import InputError
 from trbert_deploy.core.selection import kept_positions
 from trbert_deploy.model import TRBertConfig, model_class
-from trbert_deploy.tasks import TASKS as PARTS
+from trbert_deploy.tasks import TASKS
 
-TASKS = sorted(PARTS.names())
-RESTORING = [name for name in TASKS if PARTS.get(name).restores]
-SINGLE = [name for name in TASKS if PARTS.get(name).sequences_axis is None]
+NAMES = sorted(TASKS.names())
+RESTORING = [name for name in NAMES if TASKS.get(name).restores]
+SINGLE = [name for name in NAMES if TASKS.get(name).sequences_axis is None]
 
 
 # -- a naive reading: one row, no padding, Python lists ------------------------------------------------------
@@ -27,7 +27,7 @@ SINGLE = [name for name in TASKS if PARTS.get(name).sequences_axis is None]
 def naive_states(model, row, keep=None):
     """Final states of every original position of a row, and the kept positions, by loops.
 
-    A token that left has the state it had when it left. Layers are transformers' own, nothing is of `run_stage`.
+    A token that left has the state it had when it left. Layers are transformers' own, nothing is `stage`'s.
     """
     token_ids = torch.from_numpy(row["input_ids"])
     arguments = {"input_ids": token_ids}
@@ -86,7 +86,7 @@ def test_a_dropped_token_keeps_the_state_it_left_with(tiny_model, random_rows, b
     inputs = {name: torch.from_numpy(array) for name, array in row.items()}
     with torch.inference_mode():
         output = model(**inputs)
-        arguments = {name: inputs[name] for name in [name for name in model.token_inputs if name != "attention_mask"]}
+        arguments = {name: inputs[name] for name in (["input_ids", "token_type_ids"][: len(model.token_inputs) - 1])}
         before_first = model.encoder_layers[0](model.backbone.embeddings(**arguments), attention_mask=None)
     before_first = before_first[0] if isinstance(before_first, tuple) else before_first
     left_first = (output.keep_masks[0][0] == 0).nonzero().flatten()
@@ -102,7 +102,7 @@ def test_a_dropped_token_keeps_the_state_it_left_with(tiny_model, random_rows, b
 
 
 @pytest.mark.parametrize("keep", [None, (0.4, 0.15)], ids=["policy", "budget"])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", NAMES)
 @pytest.mark.parametrize("backbone", ["bert", "distilbert"])
 def test_a_row_answers_as_alone_in_every_batch(tiny_model, random_rows, batch_of, answer, task, backbone, keep):
     model = tiny_model(task, backbone, seed=1)
@@ -248,7 +248,7 @@ def test_dense_form_is_transformers_own_model(tmp_path, prefix, suffix):
         assert tensor.std() > 0.01
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", NAMES)
 @pytest.mark.parametrize("backbone", ["bert", "distilbert"])
 def test_a_budget_of_everything_is_dense(tiny_model, random_rows, batch_of, answer, task, backbone):
     model = tiny_model(task, backbone)
@@ -301,7 +301,7 @@ def test_reductions_anywhere(tiny_model, random_rows, answer, task, reductions):
             np.testing.assert_allclose(outputs[name], tensor.numpy(), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", NAMES)
 def test_a_row_of_one_token(tiny_model, random_rows, answer, task):
     model = tiny_model(task)
     (row,) = random_rows(model, [1])
@@ -333,7 +333,7 @@ def test_missing_mask_and_types_mean_all_real_and_zero(tiny_model, random_rows, 
     np.testing.assert_array_equal(outputs["logits"], wanted["logits"])
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", NAMES)
 @pytest.mark.parametrize("backbone", ["bert", "distilbert"])
 def test_saved_and_loaded_again(tmp_path, tiny_model, random_rows, batch_of, answer, task, backbone):
     model = tiny_model(task, backbone, layers=3, reduction_layers=[0, 2])
@@ -343,7 +343,7 @@ def test_saved_and_loaded_again(tmp_path, tiny_model, random_rows, batch_of, ans
     assert (tmp_path / "model.safetensors").is_file()
     batch = batch_of(random_rows(model, [3, 14]))
     wanted, wanted_kept = answer(model, batch)
-    for again in (model_class(PARTS.get(task)).from_pretrained(tmp_path), load_checkpoint(tmp_path).model):
+    for again in (model_class(TASKS.get(task)).from_pretrained(tmp_path), load_checkpoint(tmp_path).model):
         assert again.config.reduction_layers == [0, 2]
         assert again.config.keep == [0.6, 0.3]
         assert again.config.id2label == {0: "a", 1: "b", 2: "c"}
@@ -370,7 +370,7 @@ def test_budgets_and_logits_are_reported(tiny_model, random_rows, batch_of):
 # -- ties ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", NAMES)
 def test_equal_logits_keep_the_lower_positions(tiny_model, random_rows, batch_of, answer, task):
     model = tiny_model(task)
     with torch.no_grad():

@@ -18,7 +18,7 @@ from trbert_deploy.tasks.heads.span import SpanHead
 from trbert_deploy.tasks.heads.tokens import TokenHead
 
 HIDDEN = 6
-SETTINGS = HeadSettings(HIDDEN, num_labels=4, token_dropout=0.5, span_dropout=0.5)
+SETTINGS = HeadSettings(HIDDEN, num_labels=4, token_dropout=0.5)
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 0, 0, 0, 0]])
 
 
@@ -47,7 +47,7 @@ def test_tokens_at_is_zero_where_there_is_none(states):
 
 
 def test_spans_have_no_logit_over_padding(states):
-    head = SpanHead(SETTINGS).eval()
+    head = SpanHead(SETTINGS)
     with torch.inference_mode():
         start_logits, end_logits = head(states, {"attention_mask": MASK})
     wanted = linear(head.qa_outputs, states)
@@ -58,7 +58,7 @@ def test_spans_have_no_logit_over_padding(states):
 
 
 def test_hotpot(states):
-    head = HotpotHead(SETTINGS).eval()
+    head = HotpotHead(SETTINGS)
     spans = torch.tensor([[[0, 4], [2, 2], [-1, -1]], [[0, 1], [-1, -1], [1, 1]], [[0, 0], [-1, -1], [-1, -1]]])
     with torch.inference_mode():
         _, _, switch_logits, sent_logits = head(states, {"attention_mask": MASK, "sentence_spans": spans})
@@ -83,19 +83,18 @@ def test_absent_candidates_have_no_logit(states):
     head = CandidateHead(SETTINGS)
     positions = torch.tensor([[0, 4, -1], [1, -1, 1], [-1, -1, -1]])
     with torch.inference_mode():
-        (given,) = head(states, {"candidate_positions": positions})
+        given = head(states, {"candidate_positions": positions})[0].numpy()
     for row in range(3):
         for place in range(3):
             position = int(positions[row, place])
             wanted = linear(head.qa_outputs, states[row, position])[0] if position >= 0 else NO_LOGIT
-            np.testing.assert_allclose(given[row, place].numpy(), wanted, rtol=0, atol=1e-5)
+            np.testing.assert_allclose(given[row, place], wanted, rtol=0, atol=1e-5)
 
 
 def test_token_logits_are_zero_over_padding(states):
     head = TokenHead(SETTINGS).eval()
     with torch.inference_mode():
-        (logits,) = head(states, {"attention_mask": MASK})
-        given = logits.numpy()
+        given = head(states, {"attention_mask": MASK})[0].numpy()
     real = MASK.numpy() > 0
     np.testing.assert_allclose(given[real], linear(head.classifier, states)[real], rtol=0, atol=1e-5)
     assert (given[~real] == 0).all()

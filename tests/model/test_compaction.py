@@ -10,7 +10,13 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trbert_deploy.model.compaction import gather_order, gather_states, keep_by_budget, keep_by_policy, put_back
+from trbert_deploy.model.compaction import (
+    gather_order,
+    gather_states,
+    keep_by_budget,
+    keep_by_policy,
+    put_back,
+)
 from trbert_deploy.reductions.selector import Selector
 
 # Few distinct values, so that ties are the rule; both zeros; neighbours of zero.
