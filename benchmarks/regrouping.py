@@ -5,7 +5,7 @@ idle machine:
 
     python benchmarks/regrouping.py --threads 2 --json regrouping.json
 
-Three arms on the same batches: every batch whole, padded to its widest row at every stage; grouped at the input and
+Three ways on the same batches: every batch whole, padded to its widest row at every stage; grouped at the input and
 never again; and as the runtimes do it, in both places.
 """
 
@@ -52,7 +52,7 @@ GROUPS: dict[str, Group] = {"none": whole, "at the input": at_input, "at the inp
 
 @dataclass(frozen=True)
 class Result:
-    """One arm.
+    """One way of grouping.
 
     Attributes:
         groups: where rows are grouped.
@@ -72,7 +72,7 @@ class Result:
 def measure(
     bundle: Bundle, dataset: Dataset, *, batch_size: int, threads: int | None, iterations: int, warmup: int
 ) -> tuple[list[float], list[Result]]:
-    """Time the arms, interleaved, on the same batches of rows as they come.
+    """Time all ways, interleaved, on the same batches of rows as they come.
 
     Returns:
         The fractions that the reductions keep, and a result for each of `GROUPS`.
@@ -81,13 +81,13 @@ def measure(
     manifest = bundle.manifest
     requests = [check_request(manifest.task, dataset.batch(rows)) for rows in workload.batches]
     counted = {name: _Counted(group) for name, group in GROUPS.items()}
-    arms = {name: _staged(bundle, threads, group) for name, group in counted.items()}
+    staged = {name: _staged(bundle, threads, group) for name, group in counted.items()}
 
     def call(name: str, number: int) -> object:
-        return arms[name].run(requests[number % len(requests)], want_kept=False)
+        return staged[name].run(requests[number % len(requests)], want_kept=False)
 
     samples = interleave(
-        {name: lambda number, name=name: call(name, number) for name in arms},  # type: ignore[misc]
+        {name: lambda number, name=name: call(name, number) for name in staged},  # type: ignore[misc]
         iterations=iterations,
         warmup=warmup,
     )
@@ -96,10 +96,10 @@ def measure(
     speed = {name: latency(values, len(timed), tokens).rows_per_second for name, values in samples.items()}
     fractions = []
     for request in requests:
-        kept = arms["none"].run(request, want_kept=True).kept or []
+        kept = staged["none"].run(request, want_kept=True).kept or []
         fractions.append([np.mean([len(p) for p in rows] / request.lengths) for rows in kept])
-    for arm in arms.values():
-        arm.close()
+    for runtime in staged.values():
+        runtime.close()
     bounds = [0, *manifest.reduction.layers, manifest.model.num_layers]
     layers = np.diff(bounds)
     return [float(fraction) for fraction in np.mean(fractions, axis=0)], [

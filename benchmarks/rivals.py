@@ -17,6 +17,8 @@ from trbert_deploy.core.costs import Costs, RowTokens, exact_flops
 from trbert_deploy.model import TRBertPreTrainedModel, model_class
 from trbert_deploy.tasks import TASKS
 
+Classifier: Any = model_class(TASKS.get("sequence-classification"))
+
 _SHORTEST_CUT = 3  # [CLS], a piece, [SEP]
 
 Classifier: type[TRBertPreTrainedModel] = model_class(TASKS.get("sequence-classification"))
@@ -68,7 +70,7 @@ class RandomScores(nn.Module):
         return torch.rand(hidden_states.shape[:-1], generator=self._generator)
 
 
-class AttentionRanked(Classifier):  # type: ignore[misc,valid-type]  # it is made at run time
+class AttentionRanked(Classifier):  # type: ignore[misc]
     """A classifier whose one selector, shared by its reductions, is `AttentionScores`."""
 
     def run_layers(self, first: int, end: int, states: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
@@ -77,7 +79,8 @@ class AttentionRanked(Classifier):  # type: ignore[misc,valid-type]  # it is mad
             states = super().run_layers(first, end - 1, states, mask, positions)
             self.selectors[0].received = attention_received(self.encoder_layers[end - 1], states, mask)
             first = end - 1
-        return super().run_layers(first, end, states, mask, positions)
+        ran: Tensor = super().run_layers(first, end, states, mask, positions)
+        return ran
 
 
 def by_attention(weights: TRBertPreTrainedModel, layers: Sequence[int]) -> TRBertPreTrainedModel:
@@ -91,7 +94,7 @@ def at_random(weights: TRBertPreTrainedModel, layers: Sequence[int], seed: int) 
 
 
 def _ranked(
-    kind: type[TRBertPreTrainedModel],
+    of_class: type[TRBertPreTrainedModel],
     weights: TRBertPreTrainedModel,
     layers: Sequence[int],
     scores: nn.Module,
@@ -99,7 +102,7 @@ def _ranked(
     config = copy.copy(weights.config)
     config.reduction_layers, config.keep = list(layers), None
     with torch.device("meta"):  # its own weights are never used
-        model = kind(config)
+        model = of_class(config)
     model.backbone, model.head = weights.backbone, weights.head
     model.selectors = nn.ModuleList([scores] * len(layers))
     model.config.selector_size = 0  # nothing is multiplied for these scores, so no FLOPs are charged

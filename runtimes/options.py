@@ -48,3 +48,8 @@ class LoadOptions:
     engines: Path | None = field(default=None, metadata=flag(default="BUNDLE.engines, beside the bundle"))
     verify: bool = True
     share_pool: bool = field(default=True, metadata=flag(hidden=True))  # a command has the process for itself
+
+    def __post_init__(self) -> None:
+        """A path may be given as text."""
+        if self.engines is not None:
+            object.__setattr__(self, "engines", Path(self.engines))

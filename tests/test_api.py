@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import pickle
 import shutil
 import subprocess
 import sys
 import textwrap
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -189,7 +191,6 @@ def test_cuda_answers_as_the_reference(bundle, runtime, mode):
         ({"runtime": "tpu"}, "unknown runtime 'tpu'. one of: ort, trt, torch"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
         ({"mode": "eager"}, "unknown mode 'eager'"),
-        ({"threads": 0}, "threads must be at least 1"),
     ],
 )
 def test_unknown_options_name_the_known(bundle, options, message):
@@ -238,7 +239,7 @@ def test_a_graph_that_is_none_is_a_bundle_error(copied, capfd):
     path = copied / "stage_1.onnx"
     path.write_bytes(b"\xff" * path.stat().st_size)
     with pytest.raises(BundleError, match=r"stage_1\.onnx is no ONNX graph"):
-        trbert_deploy.load(copied)
+        trbert_deploy.load(copied, verify=False)
     assert capfd.readouterr().out == ""
 
 
@@ -320,8 +321,66 @@ def test_a_bundle_without_reference_says_so(tmp_path, golden, traced_once):
     from trbert_deploy.export.exporter import export_bundle
 
     checkpoint = load_checkpoint(golden("distilbert3-sequence-classification").folder)
-    bundle = export_bundle(checkpoint, tmp_path / "bundle", with_reference=False)
+    bundle = export_bundle(checkpoint, tmp_path / "bundle", reference=False)
     with pytest.raises(BundleError, match="--no-reference"):
         trbert_deploy.load(bundle, runtime="torch")
     with pytest.raises(BundleError, match="--with-dense"):
         trbert_deploy.load(bundle, mode="dense")
+
+
+# -- pickling, and numbers of rows --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"mode": "fused", "verify": False}, {"runtime": "torch"}])
+def test_a_pickled_engine_is_reopened(bundle, options, monkeypatch, tmp_path):
+    ids = [[2, 5, 9, 3]]
+    monkeypatch.chdir(bundle.parent)
+    with trbert_deploy.load(bundle.name, engines=Path("engines"), **options) as engine:
+        pickled = pickle.dumps(engine)
+        wanted = engine.run(input_ids=ids)["logits"]
+    monkeypatch.chdir(tmp_path)  # as another process may stand elsewhere
+    with pickle.loads(pickled) as again:
+        np.testing.assert_array_equal(again.run(input_ids=ids)["logits"], wanted)
+        assert type(again.runtime).__name__ == type(engine.runtime).__name__
+        assert pickle.dumps(again) == pickled
+
+
+def test_an_engine_works_in_the_workers_of_a_pool(bundle):
+    with trbert_deploy.load(bundle) as engine, ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        wanted = engine.run(input_ids=[[2, 5, 9, 3]])["logits"]
+        given = pool.submit(run_in_worker, engine).result()
+    np.testing.assert_array_equal(given, wanted)
+
+
+def run_in_worker(engine):
+    return engine.run(input_ids=[[2, 5, 9, 3]])["logits"]
+
+
+def test_an_engine_that_cannot_be_pickled_says_why(bundle):
+    with trbert_deploy.load(bundle) as engine:
+        bare = trbert_deploy.Engine(engine.bundle, engine.runtime)
+        with pytest.raises(TRBertError, match=r"made around a runtime cannot be pickled.*trbert_deploy\.load"):
+            pickle.dumps(bare)
+    with pytest.raises(TRBertError, match="the engine is closed, so it cannot be pickled"):
+        pickle.dumps(engine)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, 2.0, None, "8", True, float("nan")])
+def test_what_is_no_number_of_rows(text_bundle, batch_size):
+    with (
+        trbert_deploy.load(text_bundle("sequence-classification")) as engine,
+        pytest.raises(InputError, match=f"batch_size must be a whole number of at least 1, not {batch_size!r}"),
+    ):
+        engine.predict(["a text"], batch_size=batch_size)
+
+
+@pytest.mark.parametrize("items", [None, 7, 2.5])
+def test_what_is_no_list_of_items(bundle, items):
+    with trbert_deploy.load(bundle) as engine, pytest.raises(InputError, match="predict takes a list of items, not "):
+        engine.predict(items)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
+def test_what_is_no_number_of_threads(bundle, threads):
+    with pytest.raises(TRBertError, match="threads must be a whole number of at least 1"):
+        trbert_deploy.load(bundle, threads=threads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from trbert_deploy.bundle import Bundle, open_bundle
 from trbert_deploy.core.errors import InputError, TRBertError
+from trbert_deploy.core.options import with_changes
 from trbert_deploy.core.output import EngineOutput
 from trbert_deploy.core.request import check_request
 from trbert_deploy.core.selection import Kept, check_kept
@@ -120,7 +121,7 @@ class Engine:
     @cached_property
     def tokenizer(self) -> BundleTokenizer:
         """The bundle's tokenizer, read at the first use."""
-        return BundleTokenizer(self.bundle)
+        return BundleTokenizer(self.bundle.folder, self.manifest.task, self.manifest.tokenizer)
 
     def __enter__(self) -> Self:
         return self
@@ -149,11 +150,6 @@ def load(bundle: str | Path | Bundle, options: LoadOptions | None = None, **chan
         TRBertError: the options do not go together; for TensorRT, there is no engine that runs here.
         TypeError: there is no such option.
     """
-    known = [field.name for field in fields(LoadOptions)]
-    if unknown := sorted(changes.keys() - set(known)):
-        raise TypeError(f"load() takes no {', '.join(unknown)}; it takes {', '.join(known)}")
-    chosen = replace(options or LoadOptions(), **changes)
-    if chosen.engines is not None:
-        chosen = replace(chosen, engines=Path(chosen.engines))
+    chosen = with_changes(options or LoadOptions(), changes, "load")
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     return Engine(opened, open_runtime(opened, chosen), chosen)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trbert_deploy.core.flops import ModelShape, RowTokens, exact_flops
 
 from trbert_deploy.api import load
-from trbert_deploy.bench.quality import Answers
+from trbert_deploy.bench.outputs import Outputs
 from trbert_deploy.bench.workload import random_dataset
 from trbert_deploy.bundle import open_bundle
+from trbert_deploy.core.costs import RowTokens, exact_flops
 from trbert_deploy.runtimes.tensorrt.gpu import find_gpu
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "distilbert3-sequence-classification"
@@ -32,8 +32,8 @@ def test_staged_vs_dense(benchmark, tmp_path):
             np.median(result.dense_samples_ms) / np.median(result.staged_samples_ms)
         )
     row = RowTokens(64, (26, 10))  # ceil(0.4 * 64), ceil(0.15 * 64)
-    facts = ModelShape.of(bundle.manifest)
-    assert results[1].flops_ratio == exact_flops(facts, row.dense) / exact_flops(facts, row)
+    costs = bundle.manifest.costs
+    assert results[1].flops_ratio == exact_flops(costs, row.dense) / exact_flops(costs, row)
 
 
 def test_regrouping(benchmark, golden_bundle):
@@ -100,8 +100,8 @@ def test_precision(benchmark, of_a_model, monkeypatch):
 
 def test_flips_are_counted_of_the_tokens_that_arrive(benchmark):
     flip_percents = benchmark("precision").flip_percents
-    wanted = Answers([{}], [[np.array([0, 1, 2, 3])], [np.array([0, 3])]])
-    given = Answers([{}], [[np.array([0, 1, 2, 5])], [np.array([0])]])
+    wanted = Outputs([{}], [[np.array([0, 1, 2, 3])], [np.array([0, 3])]])
+    given = Outputs([{}], [[np.array([0, 1, 2, 5])], [np.array([0])]])
     assert flip_percents(given, wanted, [8]) == [25, 25]  # 3 and 5 of 8; 3 of 4
 
 
@@ -114,7 +114,7 @@ def gpu(request, benchmark, monkeypatch, cli, traced_once):
     script = benchmark("gpu")
     if request.param == "whole":
         return script
-    run, dry_plan, random_model = subprocess.run, script.dry_plan, script.random_model
+    run, dry_measurement, random_model = subprocess.run, script.dry_measurement, script.random_model
 
     def run_here(words, **options):
         if words[2] != "trbert_deploy":
@@ -122,8 +122,8 @@ def gpu(request, benchmark, monkeypatch, cli, traced_once):
         result = cli(*words[3:])
         return subprocess.CompletedProcess(words, result.exit_code, result.stdout, result.stderr)
 
-    def small_plan(folder):
-        return dataclasses.replace(dry_plan(folder), tests=["tests/runtimes/plans/test_precisions.py"])
+    def small_measurement(folder):
+        return dataclasses.replace(dry_measurement(folder), tests=["tests/runtimes/plans/test_precisions.py"])
 
     def known_model(folder, **shape):
         options = random_model(folder, **shape)
@@ -132,7 +132,7 @@ def gpu(request, benchmark, monkeypatch, cli, traced_once):
         return options
 
     monkeypatch.setattr(script.subprocess, "run", run_here)
-    monkeypatch.setattr(script, "dry_plan", small_plan)
+    monkeypatch.setattr(script, "dry_measurement", small_measurement)
     monkeypatch.setattr(script, "random_model", known_model)
     return script
 
@@ -147,7 +147,7 @@ def test_gpu_goes_its_whole_way_without_one(gpu, tmp_path):
     if find_gpu() is None:
         assert {test["outcome"] for test in document["tests"]["tests"]} == {"skipped"}
         assert "this ONNX Runtime has no CUDAExecutionProvider" in missing
-        assert "no arm 'trt': " in missing
+        assert "no backend 'trt': " in missing
     (measured,) = document["results"]
     export, build, bench = measured["steps"]
     assert [step["exit_code"] for step in measured["steps"]] == [0, 0, 0]

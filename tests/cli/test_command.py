@@ -203,7 +203,7 @@ def test_load_the_command_line_and_the_report_agree_on_names(golden_bundle):
         trbert_deploy.load(bundle, iterations=1)
 
 
-PLUGIN = '''
+PLUGIN = """
 from trbert_deploy.runtimes.registry import RuntimePart
 
 
@@ -219,7 +219,7 @@ class Abacus(RuntimePart):
 
 
 RUNTIME = Abacus()
-'''
+"""
 
 
 @pytest.fixture

@@ -67,9 +67,7 @@ def test_an_output_that_is_not_there(arguments, gone, bundle, rows):
     else:
         closing = f'exec "$@" {">&-" if gone == "stdout" else "2>&-"}'
         with rows.open() as stdin:
-            ran = subprocess.run(
-                ["sh", "-c", closing, "sh", *command], stdin=stdin, capture_output=True, check=False
-            )
+            ran = subprocess.run(["sh", "-c", closing, "sh", *command], stdin=stdin, capture_output=True, check=False)
     assert ran.returncode == code
     assert ran.stderr.startswith(said) if said else not ran.stderr
 
@@ -149,7 +147,7 @@ def test_ctrl_c_ends_a_verb_without_a_word(interrupted, bundle, rows, tmp_path, 
 
 
 def test_a_signal_that_a_callback_swallows_comes_again(tmp_path):
-    """Python cannot raise out of a weak reference's callback or a finalizer; the interruption must not be lost there."""
+    """Python raises nothing out of a finalizer or a weak reference's callback; the interruption must not be lost."""
     script = """
 import signal, sys, time
 from trbert_deploy.cli import main

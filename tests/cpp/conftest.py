@@ -99,7 +99,8 @@ def onnxruntime_root() -> Path:
         return Path(os.environ["ONNXRUNTIME_ROOT"])
     BUILD.mkdir(parents=True, exist_ok=True)
     with FileLock(BUILD / "onnxruntime.lock"):
-        if not (BUILD / "onnxruntime").exists():
+        # What is there links to an environment, which may be gone.
+        if not (BUILD / "onnxruntime" / "lib" / "libonnxruntime.so").exists():
             call(SOURCE / "scripts" / "onnxruntime_root.sh", BUILD / "onnxruntime", "wheel", sys.executable)
     return BUILD / "onnxruntime"
 

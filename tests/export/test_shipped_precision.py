@@ -31,7 +31,7 @@ def answered(tmp_path_factory):
     checkpoint = load_checkpoint(DEFAULT_MODEL)
     found = {}
     for precision in ("fp32", *LIMITS):
-        bundle = export_bundle(checkpoint, folder / precision, precision=precision, with_reference=False)
+        bundle = export_bundle(checkpoint, folder / precision, precision=precision, reference=False)
         reviews = read_dataset(bundle, evaluation_file(), REVIEWS)
         with load(bundle) as engine:
             answers = run_all(engine, reviews)

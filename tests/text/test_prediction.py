@@ -12,7 +12,7 @@ from trbert_deploy import Engine
 from trbert_deploy.bundle import Bundle, GraphFile, Manifest
 from trbert_deploy.bundle.manifest import SCHEMA_VERSION, ModelFacts, TokenizerFacts
 from trbert_deploy.calib_data import evaluation_file
-from trbert_deploy.core.errors import InputError
+from trbert_deploy.core.errors import InputError, TRBertError
 from trbert_deploy.core.specs import DecodingSpec, ReductionSpec, TensorSpec
 from trbert_deploy.runtimes.torch.reference import ReferenceRuntime
 from trbert_deploy.tasks import TASKS, Limits
@@ -461,3 +461,59 @@ def test_wikihop_without_candidates_and_with_absent_ones():
 def test_tokens_of_ids_are_named_by_position():
     answer = decode(spec_of("token-classification"), [], row_of(2), {"logits": np.array([[0.0, 9], [9, 0], [9, 9]])})
     assert [(token["position"], token["label"]) for token in answer["tokens"]] == [(0, "1"), (1, "0")]
+
+
+# -- texts that say nothing, numbers that are none
+
+
+@pytest.mark.parametrize(
+    ("task", "item", "empty"),
+    [
+        ("sequence-classification", "", True),
+        ("sequence-classification", " \t\n\u00a0\u3000", True),
+        ("sequence-classification", "\u200b\x00", True),  # the tokenizer takes them for nothing
+        ("sequence-classification", ("a text", " "), True),
+        ("sequence-classification", ("", "a pair"), True),
+        ("sequence-classification", ("a text", "a pair"), False),
+        ("sequence-classification", ".", False),
+        ("sequence-classification", {"input_ids": [2, 3]}, False),
+        ("question-answering", ("who?", ""), True),
+        ("multiple-choice", {"context": "a", "question": "b", "choices": ["c", ""]}, True),
+        ("multiple-choice", {"context": "a", "question": "b", "choices": ["c", "d"]}, False),
+        ("token-classification", "   ", True),
+    ],
+)
+def test_texts_that_say_nothing_are_answered_and_flagged(make_engine, task, item, empty):
+    (answer,) = make_engine(task).predict([item])
+    assert answer.get("empty", False) is empty
+    assert answer["token_count"] >= 2
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_an_output_that_is_not_finite_is_an_error_that_names_the_item(make_engine, number, monkeypatch):
+    engine = make_engine("sequence-classification")
+    run = engine.run
+
+    def broken(**inputs):
+        output = run(**inputs)
+        if inputs["input_ids"].shape[1] > 3:
+            output["logits"][0, 0] = number
+        return output
+
+    monkeypatch.setattr(engine, "run", broken)
+    answers = predict(engine, ["a", "b", "a b", "a"], batch_size=1)
+    assert len([next(answers), next(answers)]) == 2
+    with pytest.raises(TRBertError, match="item 2: the model's output logits is not finite"):
+        next(answers)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), [1, {"a": -float("inf")}], {(1, 2): 3}])
+def test_an_id_that_json_cannot_say(make_engine, value):
+    with pytest.raises(InputError, match="item 1: its id cannot be written as JSON"):
+        make_engine("sequence-classification").predict(["a", {"text": "b", "id": value}])
+
+
+def test_ids_of_other_libraries_are_handed_through(make_engine):
+    value = np.int64(3)
+    (answer,) = make_engine("sequence-classification").predict([{"text": "b", "id": value}])
+    assert answer["id"] is value

@@ -8,26 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence, Set
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trbert_deploy.core import costs, specs
 from trbert_deploy.core.attributes import attribute_docs
 from trbert_deploy.core.costs import Costs
+from trbert_deploy.core.precision import Precision, QuantizationForm
 from trbert_deploy.core.selection import BUDGET_SCALE, Selection
 from trbert_deploy.core.spec_checks import check_task
 from trbert_deploy.core.specs import ReductionSpec, TaskSpec, TensorSpec
 
 #: Grows by its second number when something is added, by its first when older readers must refuse.
 SCHEMA_VERSION = "2.0"
-
-#: What matrix products compute in, the highest first.
-Precision = Literal["fp32", "fp16", "int8"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-
-#: How int8 is written, see `trbert_deploy.export.quantize`.
-QuantizationForm = Literal["cpu", "tensorrt"]
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA_FILE = "manifest.schema.json"
@@ -86,7 +80,7 @@ class TokenizerFacts(_Part):
     """The tokenizer's files; how its tokens make a row stands in the task's `text`."""
 
     folder: str = Field(description="tokenizer.json and its companions")
-    family: str = Field(default="wordpiece", description="how it cuts words, such as wordpiece")
+    family: str = Field(default="wordpiece", description="how it cuts words: wordpiece, bpe, unigram or wordlevel")
     onnx: str | None = Field(
         description="the same for hosts without Python: an ONNX graph of onnxruntime-extensions' operators"
     )

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trbert_deploy.bundle.manifest import PRECISIONS, Precision
 from trbert_deploy.bundle.onnx_summary import Node, Outline, read_outline
 from trbert_deploy.bundle.reader import Bundle
 from trbert_deploy.core import strict_json
 from trbert_deploy.core.errors import BundleError
+from trbert_deploy.core.precision import PRECISIONS, Precision
 
 _PRODUCTS = ("Gemm", "MatMul")
 _INTEGER_PRODUCTS = ("MatMulInteger", "QLinearMatMul")

@@ -19,6 +19,7 @@ import typer
 from rich.markup import escape
 
 from trbert_deploy.core.attributes import attribute_docs
+from trbert_deploy.core.errors import OptionError
 from trbert_deploy.core.flags import Flag, flag_of
 
 _FIRST_SENTENCE = re.compile(r"(.+?[.?!])(?=\s+[A-Z`\"]|$)", re.DOTALL)
@@ -73,7 +74,11 @@ def command(verb: Callable[..., None], choices: Mapping[str, Choices]) -> Callab
     @functools.wraps(verb)
     def run(**given: Any) -> None:
         for name, (owner, own) in options.items():
-            given[name] = owner(**{one.field.name: one.value(given.pop(one.field.name)) for one in own})
+            values = {one.field.name: one.value(given.pop(one.field.name)) for one in own}
+            try:
+                given[name] = owner(**values)
+            except OptionError as error:
+                raise typer.BadParameter(str(error)) from error
         verb(**given)
 
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]

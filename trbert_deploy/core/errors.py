@@ -49,6 +49,10 @@ class BundleError(TRBertError):
         self.damage = list(damage) or [message]
 
 
+class OptionError(TRBertError, ValueError):
+    """Options that do not go together, or one that is none of its values: on the command line, wrong usage."""
+
+
 class InputError(TRBertError, ValueError):
     """What was given to an engine does not fit the model."""
 

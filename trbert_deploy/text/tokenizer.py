@@ -7,15 +7,16 @@ row is cut to the model's limit in `layout`, and padded to its batch's longest r
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from trbert_deploy.bundle import Bundle
+from trbert_deploy.bundle.manifest import TokenizerFacts
 from trbert_deploy.core.errors import InputError
 from trbert_deploy.core.request import IntArray
-from trbert_deploy.core.specs import TextSpec
+from trbert_deploy.core.specs import TaskSpec, TextSpec
 from trbert_deploy.text.items import Item, Offsets, read_item
 from trbert_deploy.text.layout import TokenSequence, lay_out
 from trbert_deploy.text.rows import Row
@@ -32,27 +33,27 @@ class Piece(NamedTuple):
 class BundleTokenizer:
     """Tokenizes items for a bundle's model; may be used from several threads at once.
 
-    A bundle without a tokenizer takes items that are token ids already.
+    Args:
+        folder: of the bundle.
+        task: of the model.
+        facts: what the manifest says of the tokenizer; without one items are token ids already.
 
     Raises:
         InputError: the bundle's tokenizer is not one of BERT's.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
-        self._task = bundle.manifest.task
-        self._folder = bundle.folder
+    def __init__(self, folder: Path, task: TaskSpec, facts: TokenizerFacts | None) -> None:
+        self._task = task
+        self._folder = folder
         self._tokenizer: Tokenizer | None = None
-        facts = bundle.manifest.tokenizer
         if facts is None:
             return
-        self._room = min(facts.max_length, self._task.max_length)
-        path = bundle.path(facts.folder) / "tokenizer.json"
+        self._room = min(facts.max_length, task.max_length)
+        path = folder / facts.folder / "tokenizer.json"
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the tokenizers library raises bare Exception
-            raise InputError(
-                f"{path} cannot be read: {error}", f"check it: trbert-deploy verify {bundle.folder}"
-            ) from error
+            raise InputError(f"{path} cannot be read: {error}", f"check it: trbert-deploy verify {folder}") from error
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         empty_pair = self._tokenizer.encode("", "").ids

@@ -10,7 +10,7 @@ from trbert_deploy.tasks.heads import Objective
 
 def chooses_one_class(model: TRBertPreTrainedModel) -> bool:
     """Whether a model's prediction is one of several classes: the only kind that is trained."""
-    activation = model.spec.decoding.parameters.get("activation", "softmax")
+    activation: str = model.spec.decoding.parameters.get("activation", "softmax")
     return activation == "softmax" and model.config.num_labels > 1
 
 

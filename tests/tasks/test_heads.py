@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from trbert_deploy.model.heads import CandidateHead, HotpotHead, SpanHead, TokenHead, tokens_at
 
 from trbert_deploy.checkpoint import load_checkpoint
-from trbert_deploy.tasks import NO_LOGIT
+from trbert_deploy.core.specs import NO_LOGIT
+from trbert_deploy.tasks.heads import HeadSettings, tokens_at
+from trbert_deploy.tasks.heads.candidates import CandidateHead
+from trbert_deploy.tasks.heads.hotpot import HotpotHead
+from trbert_deploy.tasks.heads.span import SpanHead
+from trbert_deploy.tasks.heads.tokens import TokenHead
 
 HIDDEN = 6
+SETTINGS = HeadSettings(HIDDEN, num_labels=4, token_dropout=0.5)
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 0, 0, 0, 0]])
 
 
@@ -42,9 +47,9 @@ def test_tokens_at_is_zero_where_there_is_none(states):
 
 
 def test_spans_have_no_logit_over_padding(states):
-    head = SpanHead(HIDDEN)
+    head = SpanHead(SETTINGS)
     with torch.inference_mode():
-        start_logits, end_logits = head(states, MASK)
+        start_logits, end_logits = head(states, {"attention_mask": MASK})
     wanted = linear(head.qa_outputs, states)
     for place, given in enumerate((start_logits, end_logits)):
         real = MASK.numpy() > 0
@@ -53,10 +58,10 @@ def test_spans_have_no_logit_over_padding(states):
 
 
 def test_hotpot(states):
-    head = HotpotHead(HIDDEN)
+    head = HotpotHead(SETTINGS)
     spans = torch.tensor([[[0, 4], [2, 2], [-1, -1]], [[0, 1], [-1, -1], [1, 1]], [[0, 0], [-1, -1], [-1, -1]]])
     with torch.inference_mode():
-        _, _, switch_logits, sent_logits = head(states, MASK, spans)
+        _, _, switch_logits, sent_logits = head(states, {"attention_mask": MASK, "sentence_spans": spans})
     for row in range(3):
         length = int(MASK[row].sum())
         np.testing.assert_allclose(
@@ -75,10 +80,10 @@ def test_hotpot(states):
 
 
 def test_absent_candidates_have_no_logit(states):
-    head = CandidateHead(HIDDEN)
+    head = CandidateHead(SETTINGS)
     positions = torch.tensor([[0, 4, -1], [1, -1, 1], [-1, -1, -1]])
     with torch.inference_mode():
-        given = head(states, positions).numpy()
+        given = head(states, {"candidate_positions": positions})[0].numpy()
     for row in range(3):
         for place in range(3):
             position = int(positions[row, place])
@@ -87,9 +92,9 @@ def test_absent_candidates_have_no_logit(states):
 
 
 def test_token_logits_are_zero_over_padding(states):
-    head = TokenHead(HIDDEN, 4, dropout=0.5).eval()
+    head = TokenHead(SETTINGS).eval()
     with torch.inference_mode():
-        given = head(states, MASK).numpy()
+        given = head(states, {"attention_mask": MASK})[0].numpy()
     real = MASK.numpy() > 0
     np.testing.assert_allclose(given[real], linear(head.classifier, states)[real], rtol=0, atol=1e-5)
     assert (given[~real] == 0).all()

@@ -9,14 +9,15 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from trbert_deploy.model.reduction import (
-    Selector,
+
+from trbert_deploy.model.compaction import (
     gather_order,
     gather_states,
     keep_by_budget,
     keep_by_policy,
     put_back,
 )
+from trbert_deploy.reductions.selector import Selector
 
 # Few distinct values, so that ties are the rule; both zeros; neighbours of zero.
 LOGITS = st.sampled_from([-3.0, -1.0, -1e-45, -0.0, 0.0, 1e-45, 1.0, 1.0000001, 3.0, 1e30])

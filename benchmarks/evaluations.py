@@ -1,4 +1,4 @@
-"""Answers of models to labelled rows, kept from run to run, and what is compared of them."""
+"""Evaluations of models on labelled rows, kept from run to run, and what is compared of them."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Line:
     """One line of the table.
 
     Attributes:
-        name: what answered.
-        evaluations: its answers to all rows; of a random ranking one for each seed.
+        name: what was evaluated.
+        evaluations: of it on all rows; of a random ranking one for each seed.
         kept: mean fractions of a text's tokens, after each reduction; of a cut text, what was read.
     """
 
@@ -66,16 +66,17 @@ class Line:
 
     def _right(self) -> npt.NDArray[np.float64]:
         """For each row the fraction of evaluations that were right."""
-        mean: npt.NDArray[np.float64] = np.mean([evaluation.right for evaluation in self.evaluations], axis=0)
+        right = [evaluation.right for evaluation in self.evaluations]
+        mean: npt.NDArray[np.float64] = np.mean(right, axis=0)
         return mean
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Answers rows, or reads what a run before this one answered.
+class Evaluations:
+    """Evaluates models, or reads what a run before this one found.
 
     Attributes:
-        folder: where answers are kept; None keeps none.
+        folder: where it is kept; None keeps nothing.
     """
 
     folder: Path | None = None
@@ -91,15 +92,14 @@ class Answers:
             self.folder.mkdir(parents=True, exist_ok=True)
             evaluation = evaluate(model, rows, keep=keep)
             with whole_file(file) as partial, partial.open("wb") as stream:
-                np.savez(stream, logits=evaluation.outputs["logits"], kept=evaluation.kept)
+                np.savez(stream, predicted=evaluation.predicted, kept=evaluation.kept, **evaluation.outputs)
         with np.load(file) as arrays:
-            logits = arrays["logits"]
-            predicted = logits.argmax(-1)
-            return Evaluation({"logits": logits}, predicted, arrays["kept"], rows.labels, rows.lengths, model.costs)
+            outputs = {output.name: arrays[output.name] for output in model.spec.outputs}
+            return Evaluation(outputs, arrays["predicted"], arrays["kept"], rows.labels, rows.lengths, model.costs)
 
 
 def _fingerprint(name: str, model: TRBertPreTrainedModel, rows: TokenizedExamples, keep: Sequence[float]) -> str:
-    """Of everything that the answers depend on."""
+    """Of everything that an evaluation depends on."""
     digest = hashlib.sha256(json.dumps([name, list(keep), len(rows), model.config.reduction_layers]).encode())
     for tensor in model.state_dict().values():
         digest.update(tensor.numpy().tobytes())
@@ -108,8 +108,8 @@ def _fingerprint(name: str, model: TRBertPreTrainedModel, rows: TokenizedExample
     return digest.hexdigest()[:16]
 
 
-def answer(
-    answers: Answers,
+def line_of(
+    evaluations: Evaluations,
     name: str,
     models: Sequence[TRBertPreTrainedModel],
     rows: TokenizedExamples,
@@ -119,7 +119,7 @@ def answer(
     """Run all rows through a model, or through several that one line is the mean of.
 
     Args:
-        answers: where they come from.
+        evaluations: where they come from.
         name: of the line.
         models: most often one.
         rows: labelled.
@@ -127,27 +127,29 @@ def answer(
         kept: the line's; by default what the reductions kept.
     """
     start = time.perf_counter()
-    progress(f"{name}: answering {len(rows)} rows")
-    evaluations = [
-        answers.evaluate(f"{name}, {number}", model, rows, list(keep)) for number, model in enumerate(models)
-    ]
+    progress(f"{name}: {len(rows)} rows")
+    found = [evaluations.evaluate(f"{name}, {number}", model, rows, list(keep)) for number, model in enumerate(models)]
     if kept is None:
-        kept = [float(mean) for mean in np.mean([evaluation.kept_fractions for evaluation in evaluations], axis=0)]
-    line = Line(name, evaluations, kept)
+        kept = [float(mean) for mean in np.mean([evaluation.kept_fractions for evaluation in found], axis=0)]
+    line = Line(name, found, kept)
     progress(f"{name}: {np.mean(line.accuracies):.2f} %, {time.perf_counter() - start:.0f} s")
     return line
 
 
 def cut_line(
-    answers: Answers, teacher: TRBertPreTrainedModel, length: int, cut: TokenizedExamples, rows: TokenizedExamples
+    evaluations: Evaluations,
+    teacher: TRBertPreTrainedModel,
+    length: int,
+    cut: TokenizedExamples,
+    rows: TokenizedExamples,
 ) -> Line:
     """The teacher on rows cut to `length` tokens."""
     read = float(np.mean(cut.lengths / rows.lengths))
-    return answer(answers, f"dense teacher, texts cut to {length} tokens", [teacher], cut, kept=[read])
+    return line_of(evaluations, f"dense teacher, texts cut to {length} tokens", [teacher], cut, kept=[read])
 
 
 def budget_name(keep: Sequence[float]) -> str:
-    """The line's of a model under a budget; kept answers are found again by it."""
+    """The line's of a model under a budget; kept evaluations are found again by it."""
     return f"TR-BERT, budget {listed(keep, 'g')}"
 
 
@@ -162,7 +164,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="labelled rows: JSON lines, CSV or parquet")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=int, help="so many rows at most, to try it out")
-    parser.add_argument("--answers", type=Path, help="folder to keep answers in: a run that is repeated goes on there")
+    parser.add_argument("--evaluations", type=Path, help="folder to keep them in: a run that is repeated goes on there")
     parser.add_argument("--json", type=Path, help="file for the results with raw samples and environment")
     parser.add_argument("--markdown", type=Path, help="file for the table")
 
