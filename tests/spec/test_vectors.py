@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -15,6 +16,7 @@ import torch
 from pydantic import TypeAdapter
 
 from trbert_deploy.bundle.manifest import TokenizerFacts
+from trbert_deploy.core import strict_json
 from trbert_deploy.core.errors import InputError
 from trbert_deploy.core.grouping import group_rows
 from trbert_deploy.core.selection import budget, budget_counts, kept_positions
@@ -60,6 +62,34 @@ def test_the_files_are_what_the_command_writes():
     words = [sys.executable, SPEC / "write.py", "--check"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+
+
+def test_json_texts():
+    file = read("json_texts")
+    for text in file["read"]:
+        assert strict_json.loads(text) == json.loads(text)
+    for text in file["refused"]:
+        with pytest.raises(ValueError):
+            strict_json.loads(text)
+
+
+@pytest.mark.parametrize("case", cases("specs"))
+def test_specs(case):
+    """Changes of one place: `add` and `remove` of a JSON Patch (RFC 6902)."""
+    task = read("specs")["tasks"][case["task"]]
+    (operation,) = case["patch"]
+    *folders, last = operation["path"].removeprefix("/").split("/")
+    place = task
+    for name in folders:
+        place = place[int(name) if isinstance(place, list) else name]
+    if operation["op"] == "remove":
+        del place[last]
+    elif last == "-":
+        place.append(operation["value"])
+    else:
+        place[int(last) if isinstance(place, list) else last] = operation["value"]
+    with contextlib.nullcontext() if case["accepted"] else pytest.raises(ValueError):
+        check_task(TypeAdapter(TaskSpec).validate_json(json.dumps(task), strict=True))
 
 
 @pytest.mark.parametrize("case", cases("grouping"))
