@@ -76,7 +76,7 @@ def _check_runtime(
 
 
 def _compare(name: str, given: Result, wanted: Expected, result: CheckResult) -> int:
-    """Compare the answers to a request; how many rows kept the same sets, so that their outputs were compared."""
+    """Compare the results of a request; how many rows kept the same sets, so that their outputs were compared."""
     same = np.ones(len(wanted.numbers), dtype=bool)
     flipped, reached = result.flips.get(name, (0, 0))
     before = wanted.request.lengths

@@ -1,4 +1,4 @@
-"""The rows that a check runs, and what the reference answers."""
+"""The rows that a check runs, and what the reference makes of them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def check_requests(task: TaskSpec, golden: Golden) -> Iterator[Request]:
 
 
 def expect(reference: ReferenceRuntime, requests: Sequence[Request]) -> list[Expected]:
-    """What the reference answers."""
+    """What the reference makes of the requests."""
     expected = []
     first = 0
     for request in requests:

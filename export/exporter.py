@@ -77,16 +77,16 @@ def export_bundle(
     chosen.check(model, tokenizer is not None)
     selection = chosen.selection(model)
     with _selecting(model, selection), whole_folder(out, force=chosen.force, replaceable=is_bundle) as folder:
-        making = _Making(model, reduction_spec(model, selection), chosen, folder, progress)
+        exporting = _Export(model, reduction_spec(model, selection), chosen, folder, progress)
         graphs = trace(model, bool(selection.fractions), chosen.with_dense, progress)
-        tokenizer_facts = making.write_tokenizer(tokenizer)
+        tokenizer_facts = exporting.write_tokenizer(tokenizer)
         if chosen.reference:
             save_checkpoint(model, folder / _REFERENCE_FOLDER)
             progress("reference checkpoint")
-        graphs, quantization = making.convert(graphs, tokenizer_facts)
-        graphs = making.fuse(graphs)
-        bundle = making.write(graphs, model_facts(checkpoint, source), tokenizer_facts, quantization)
-        making.check(bundle)
+        graphs, quantization = exporting.convert(graphs, tokenizer_facts)
+        graphs = exporting.fuse(graphs)
+        bundle = exporting.write(graphs, model_facts(checkpoint, source), tokenizer_facts, quantization)
+        exporting.check(bundle)
         write_manifest(bundle)
     return open_bundle(out)
 
@@ -108,8 +108,8 @@ def _selecting(model: TRBertPreTrainedModel, selection: Selection) -> Iterator[N
 
 
 @dataclass(frozen=True)
-class _Making:
-    """A bundle that is being made, step by step."""
+class _Export:
+    """The steps of one export, and what they share."""
 
     model: TRBertPreTrainedModel
     reduction: ReductionSpec

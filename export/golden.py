@@ -44,7 +44,7 @@ def _widened(task: TaskSpec, array: np.ndarray, name: str, width: int) -> np.nda
     if spec is None or not spec.per_token:
         return array
     missing = width - array.shape[-1]
-    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)])
+    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)], constant_values=spec.padding)
 
 
 def _answered(reference: ReferenceRuntime, inputs: dict[str, np.ndarray]) -> GoldenBatch:

@@ -22,6 +22,8 @@ from trbert_deploy.export.graphs import Graphs
 from trbert_deploy.export.write import write_graphs
 
 CHECKPOINT = Path(__file__).parent.parent / "golden" / "distilbert3-sequence-classification"
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 FILES = {"stage_0.onnx", "stage_1.onnx", "model.onnx", "dense.onnx"}
 
 _heard: tuple[Path, list[tuple[str, str]]] | None = None
