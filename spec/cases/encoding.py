@@ -92,7 +92,7 @@ def bundle_tokenizer(folder: Path, task: TaskSpec, room: int) -> BundleTokenizer
     """The tokenizer of a bundle of that task whose tokenizer.json lies in that folder."""
     manifest = SimpleNamespace(task=task, tokenizer=TokenizerFacts(folder=".", onnx=None, max_length=room))
     bundle: Any = SimpleNamespace(manifest=manifest, folder=folder, path=folder.joinpath)
-    return BundleTokenizer(bundle)
+    return BundleTokenizer.of(bundle)
 
 
 def as_row(row: Row) -> dict[str, Any]:

@@ -477,7 +477,7 @@ def test_an_export_cuts_rows_where_the_training_did(cli, encoder, tmp_path):
     assert train(encoder, data, run, arguments, device="cpu") == first
     result = cli("export", run / "alpha-1" / "model", "--out", tmp_path / "bundle")
     assert result.exit_code == 0, result.stderr
-    (row,) = BundleTokenizer(open_bundle(tmp_path / "bundle")).encode([{"text": " ".join(FILLERS)}])
+    (row,) = BundleTokenizer.of(open_bundle(tmp_path / "bundle")).encode([{"text": " ".join(FILLERS)}])
     assert row.truncated
     assert row.length == 20
 
