@@ -246,7 +246,7 @@ def test_bench_without_a_bundle(filled, cli):
     result = cli("bench", "--iterations", 2, "--warmup", 0, "--batch-size", 1, "--length", 12, "--json")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
-    assert {"ort staged", "ort dense", "torch"} <= report["arms"].keys()
+    assert {"ort staged", "ort dense", "torch"} <= report["backends"].keys()
     assert str(filled.folder) in result.stderr
 
 

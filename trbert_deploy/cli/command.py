@@ -148,7 +148,7 @@ class _Option:
             return given
         if not given:
             return self.field.default
-        return tuple(self._member(text.strip()) for texts in given for text in texts.split(","))
+        return tuple(self._member(one.strip(), text) for text in given for one in text.split(","))
 
     def _names(self) -> tuple[str, ...]:
         names = self.flag.names
@@ -162,19 +162,20 @@ class _Option:
             text = f"{text} {self.choices.help}".strip()
         return escape(text)
 
-    def _member(self, text: str) -> Any:
+    def _member(self, one: str, text: str) -> Any:
+        """A member of the list `text`."""
         name, said = self.flag.names[0], self.flag
         allowed = self.choices.values if self.choices is not None else get_args(self.kind)
         if allowed:
-            if text not in allowed:
-                raise typer.BadParameter(f"{name} takes {', '.join(allowed)}, not {text!r}")
-            return text
+            if one not in allowed:
+                raise typer.BadParameter(f"{name} takes {', '.join(allowed)}, not {one!r}")
+            return one
         try:
-            member = self.kind(text)
+            member = self.kind(one)
         except ValueError:
-            raise typer.BadParameter(f"{name} takes a list of numbers with commas, not {text!r}") from None
+            raise typer.BadParameter(f"{name}: {text!r} is not a list of numbers with commas between them") from None
         if said.minimum is not None and not member >= said.minimum:
-            raise typer.BadParameter(f"{name} takes numbers from {said.minimum:g} on, not {text!r}")
+            raise typer.BadParameter(f"{name} takes numbers from {said.minimum:g} on, not {one!r}")
         return member
 
 
