@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import subprocess
@@ -53,6 +52,14 @@ def task_of(name, case):
     return task
 
 
+def is_refused(read, text):
+    try:
+        read(text)
+    except ValueError:
+        return True
+    return False
+
+
 def lists(arrays):
     return {name: array.tolist() for name, array in arrays.items()}
 
@@ -67,9 +74,7 @@ def test_json_texts():
     file = read("json_texts")
     for text in file["read"]:
         assert strict_json.loads(text) == json.loads(text)
-    for text in file["refused"]:
-        with pytest.raises(ValueError, match=r"."):
-            strict_json.loads(text)
+    assert all(is_refused(strict_json.loads, text) for text in file["refused"])
 
 
 @pytest.mark.parametrize("case", cases("specs"))
@@ -87,8 +92,11 @@ def test_specs(case):
         place.append(operation["value"])
     else:
         place[int(last) if isinstance(place, list) else last] = operation["value"]
-    with contextlib.nullcontext() if case["accepted"] else pytest.raises(ValueError, match=r"."):
-        check_task(TypeAdapter(TaskSpec).validate_json(json.dumps(task), strict=True))
+
+    def read_and_check(text):
+        check_task(TypeAdapter(TaskSpec).validate_json(text, strict=True))
+
+    assert is_refused(read_and_check, json.dumps(task)) is not case["accepted"]
 
 
 @pytest.mark.parametrize("case", cases("grouping"))

@@ -65,10 +65,8 @@ void types(const TaskSpec& task, const Json& value) {
 
 const std::map<std::string, Checks>& checks() {
     const Checks span{{"start", token_output}, {"end", token_output}, {"max_tokens", count}};
-    Checks with_evidence{{"type", row_output},
-                         {"types", types},
-                         {"evidence", pairs_output},
-                         {"evidence_spans", pairs_input}};
+    Checks with_evidence{
+        {"type", row_output}, {"types", types}, {"evidence", pairs_output}, {"evidence_spans", pairs_input}};
     with_evidence.insert(span.begin(), span.end());
     static const std::map<std::string, Checks> of_kinds{
         {"classes", {{"output", row_output}, {"activation", activation}}},
