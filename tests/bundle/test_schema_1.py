@@ -20,7 +20,7 @@ NAMES = ("sequence-classification", "question-answering", "multiple-choice")
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_proves_itself(name):
-    found = verify_bundle(open_bundle(FOLDER / name), LoadOptions(threads=1, verify=False))
+    found = verify_bundle(open_bundle(FOLDER / name), LoadOptions(verify=False))
     assert len(found) == 2  # staged and fused
     for mode, verification in found.items():
         assert verification.complaints == [], mode
