@@ -257,27 +257,38 @@ def test_the_teachers_outputs_are_its_own(trained, texts):
     assert logits.dtype == np.float32
 
 
-@pytest.mark.parametrize(("phase", "step"), [("fine-tuning", 11), ("selectors", 12), ("joint", 13)])
-def test_a_killed_run_goes_on_to_the_same_weights(phase, step, encoder, tmp_path):
-    """Dropout and sampling are at work, so the random generators have to be restored too."""
-    data = write_texts(tmp_path / "few.jsonl", 270)
+@pytest.fixture(scope="module")
+def short_run(encoder, tmp_path_factory):
+    """A training in one go, and how to train the same elsewhere; dropout and sampling are at work."""
+    folder = tmp_path_factory.mktemp("short")
+    data = write_texts(folder / "few.jsonl", 270)
     short = {"fine_tune_epochs": 1.0, "selector_epochs": 1.0, "joint_epochs": 1.0, "samples": 2}
     arguments = TrainingArguments(dropout=0.1, batch_size=16, save_every=6, **short)
-    run = {"alphas": [0.5], "device": "cpu"}
 
-    train(encoder, data, tmp_path / "whole", arguments, **run)
+    def train_into(out, **options):
+        train(encoder, data, out, arguments, alphas=[0.5], device="cpu", **options)
+
+    train_into(folder / "whole")
+    return folder / "whole", train_into
+
+
+@pytest.mark.parametrize(("phase", "step"), [("fine-tuning", 11), ("selectors", 12), ("joint", 13)])
+def test_a_killed_run_goes_on_to_the_same_weights(phase, step, short_run, tmp_path):
+    """The random generators have to be restored too."""
+    whole_folder, train_into = short_run
+    killed = tmp_path / "killed"
     with pytest.raises(KilledError):
-        train(encoder, data, tmp_path / "killed", arguments, **run, reporter=Told(phase, step))
-    assert not (tmp_path / "killed" / "alpha-0.5" / "model").exists()
-    train(encoder, data, tmp_path / "killed", arguments, **run)
+        train_into(killed, reporter=Told(phase, step))
+    assert not (killed / "alpha-0.5" / "model").exists()
+    train_into(killed)
     for part in ("teacher", "alpha-0.5/selectors", "alpha-0.5/model"):
-        whole = load_checkpoint(tmp_path / "whole" / part).model.state_dict()
-        resumed = load_checkpoint(tmp_path / "killed" / part).model.state_dict()
+        whole = load_checkpoint(whole_folder / part).model.state_dict()
+        resumed = load_checkpoint(killed / part).model.state_dict()
         assert whole.keys() == resumed.keys()
         for name, tensor in whole.items():
             assert torch.equal(tensor, resumed[name]), (part, name)
     for metrics in ("metrics.jsonl", "alpha-0.5/metrics.jsonl"):
-        whole_lines, resumed_lines = (read_metrics(tmp_path / run / metrics) for run in ("whole", "killed"))
+        whole_lines, resumed_lines = (read_metrics(run / metrics) for run in (whole_folder, killed))
         assert [line["step"] for line in whole_lines] == [line["step"] for line in resumed_lines]
 
 
