@@ -15,8 +15,8 @@ import pytest
 from forks import Ended, Forks
 from writing_verbs import Verb, left_behind
 
-KILLS = 2
-FULL_DISKS = 2
+KILLS = 1
+FULL_DISKS = 1
 ROUNDS = 1
 
 pytestmark = pytest.mark.slow

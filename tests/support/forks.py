@@ -93,7 +93,7 @@ class _Child:
             _run(words, write, most_bytes)
         os.close(write)
         self._printed = b""
-        self._reader = threading.Thread(target=self._read)
+        self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
@@ -102,18 +102,18 @@ class _Child:
 
     def wait(self, kill_after: float | None) -> Ended:
         """Wait for its end, and see to it."""
-        if kill_after is not None:
-            threading.Timer(kill_after, self._kill).start()
-        _, status = os.waitpid(self.pid, 0)
-        pid, self.pid = self.pid, 0
+        ended = status = 0
+        while not ended:
+            ended, status = os.waitpid(self.pid, os.WNOHANG if kill_after is not None else 0)
+            if not ended and kill_after is not None:
+                if time.perf_counter() - self._start >= kill_after:
+                    os.kill(self.pid, signal.SIGKILL)  # nobody else waits for it, so the number is still its own
+                    kill_after = None
+                else:
+                    time.sleep(0.002)
         seconds = time.perf_counter() - self._start
-        self._reader.join(timeout=30)
-        assert pid
+        self._reader.join(timeout=5)  # what the run has started may hold the pipe open for longer
         return Ended(os.waitstatus_to_exitcode(status), seconds, self._printed.decode(errors="replace"))
-
-    def _kill(self) -> None:
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
 
 
 def _run(words: list[str], out: int, most_bytes: int | None) -> None:
