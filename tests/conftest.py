@@ -32,7 +32,14 @@ TESTS = Path(__file__).parent
 #: Files that take longest are started first, so that the processes end together.
 LONGEST_FIRST = (
     "cpp/test_sanitizers.py",
+    "runtimes/tensorrt/test_every_graph.py",
     "cpp/test_answers.py",
+    "training/test_run.py",
+    "runtimes/tensorrt/test_builder.py",
+    "bench/test_benchmarks.py",
+    "export/test_exporter.py",
+    "cpp/test_fuzz.py",
+    "examples/test_triton.py",
 )
 GOLDEN = TESTS / "golden"
 GOLDEN_NAMES = sorted(path.parent.name for path in GOLDEN.glob("*/cases.json"))

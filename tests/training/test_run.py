@@ -296,7 +296,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_from_where_it_does(encoder, tm
     assert told.notes == [
         "training on 114 rows, 16 a step; evaluating on 6; phases: fine-tuning 7 steps, done; "
         "alpha 1 selectors 7 steps, from step 3 on; alpha 1 joint 4 steps",
-        "interrupted in alpha 1 joint; the same command again goes on after its step 0",
+        "interrupted in alpha 1 joint; the same command again goes on from its beginning",
     ]
     assert next(progress.done for progress in told.progresses if progress.part == "alpha 1 selectors") == 3
 
@@ -457,7 +457,7 @@ def test_ctrl_c_says_how_to_go_on(encoder, tmp_path):
         rest = process.stderr.read()
         assert process.wait(60) == 130
     assert begun
-    assert "interrupted in fine-tuning; the same command again goes on after its step" in rest
+    assert "interrupted in fine-tuning; the same command again goes on " in rest
     assert "Traceback" not in rest
 
 
@@ -477,7 +477,7 @@ def test_an_export_cuts_rows_where_the_training_did(cli, encoder, tmp_path):
     assert train(encoder, data, run, arguments, device="cpu") == first
     result = cli("export", run / "alpha-1" / "model", "--out", tmp_path / "bundle")
     assert result.exit_code == 0, result.stderr
-    (row,) = BundleTokenizer(open_bundle(tmp_path / "bundle")).encode([{"text": " ".join(FILLERS)}])
+    (row,) = BundleTokenizer.of(open_bundle(tmp_path / "bundle")).encode([{"text": " ".join(FILLERS)}])
     assert row.truncated
     assert row.length == 20
 

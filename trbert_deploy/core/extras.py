@@ -15,6 +15,7 @@ PACKAGES = {
     "huggingface_hub": "torch",
     "matplotlib": "train",
     "onnx": "export",
+    "onnx_ir": "export",
     "onnxruntime": "cpu",
     "onnxruntime_extensions": "export",
     "onnxscript": "export",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import onnx
 import pytest
+from graph_files import save_graph
 from onnx import TensorProto, helper
 
 from trbert_deploy.bundle import GraphFile
 from trbert_deploy.core.errors import MissingExtraError, TRBertError
 from trbert_deploy.core.specs import TensorSpec
-from trbert_deploy.export.graphs import save_graph
 from trbert_deploy.runtimes.profiles import Profile, own_axes, stage_profiles
 from trbert_deploy.runtimes.shape_buckets import ShapeBuckets
 from trbert_deploy.runtimes.tensorrt.builder import BuildSettings, build_engine
@@ -32,7 +32,7 @@ def every_flavor(request):
 
 
 def build(flavor, graph, profiles, folder, settings=BuildSettings(optimization_level=0)):  # noqa: B008
-    described = save_graph(graph, folder, "graph.onnx")
+    described = save_graph(graph, folder)
     said = []
     built = build_engine(flavor, folder, described, profiles, settings, said.append)
     assert len(built.serialized) > 10_000

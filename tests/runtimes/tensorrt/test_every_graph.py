@@ -9,16 +9,15 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 import pytest
-from onnxruntime.quantization import CalibrationMethod
-from onnxruntime.quantization.calibrate import TensorsData
+from graph_files import save_graph
 
 from trbert_deploy.checkpoint import load_checkpoint
 from trbert_deploy.export.fuse import fuse
-from trbert_deploy.export.graphs import save_graph
-from trbert_deploy.export.half import to_half
-from trbert_deploy.export.quantize import layer_products, to_int8
+from trbert_deploy.export.graphs import Graphs, from_message, to_message
+from trbert_deploy.export.half import Half
+from trbert_deploy.export.quantize import Quantize, layer_products, products
 from trbert_deploy.model import TRBertConfig, model_class
 from trbert_deploy.runtimes.profiles import own_axes, stage_profiles
 from trbert_deploy.runtimes.shape_buckets import ShapeBuckets
@@ -35,21 +34,25 @@ QUICKLY = BuildSettings(optimization_level=0)
 @dataclasses.dataclass
 class Part:
     name: str
-    graph: onnx.ModelProto
+    graph: ir.Model
     stage: int
 
 
-def in_precision(graph: onnx.ModelProto, precision: str, model) -> onnx.ModelProto:
+def in_precision(graphs: Graphs, precision: str, model) -> Graphs:
     if precision == "fp16":
-        return to_half(graph, [output.name for output in model.task.outputs])
+        half = Half([output.name for output in model.task.outputs])
+        return graphs.apply(lambda file: half)
     if precision == "int8":
-        products = layer_products(graph)
-        names = {name for own in products.values() for name in own}
-        read = {node.input[0] for node in graph.graph.node if node.name in names}
-        # Whether a graph builds has nothing to do with how wide its ranges are.
-        ends = {name: (np.array(-1, dtype=np.float32), np.array(1, dtype=np.float32)) for name in read}
-        return to_int8(graph, TensorsData(CalibrationMethod.MinMax, ends), "tensorrt", list(products))
-    return graph
+        passes = {file: quantize(graph, graphs.layers) for file, graph in graphs.named()}
+        return graphs.apply(passes.__getitem__)
+    return graphs
+
+
+def quantize(graph: ir.Model, layers) -> Quantize:
+    """Whether a graph builds has nothing to do with how wide its ranges are."""
+    names = [name for own in layer_products(graph.graph, layers).values() for name in own]
+    read = {node.inputs[0].name for node in products(graph.graph) if node.name in names}
+    return Quantize(dict.fromkeys(read, (np.float32(-1), np.float32(1))), "tensorrt", names)
 
 
 def parts_of(case, precision: str, whole: bool) -> Iterator[Part]:
@@ -58,17 +61,20 @@ def parts_of(case, precision: str, whole: bool) -> Iterator[Part]:
     Where not the whole is wanted, what the fused graph holds too is left out: stages in budget mode, the dense graph.
     """
     model = case.model
-    policy, by_budget = ([in_precision(one, precision, model) for one in case.stages(mode)] for mode in (False, True))
+    dense = from_message(case.dense())
+    policy = in_precision(dataclasses.replace(case.graphs(False), dense=dense), precision, model)
+    by_budget = in_precision(case.graphs(True), precision, model)
     fused = model.task.protected_from is None  # where tokens are protected, how many go on depends on the data
-    for stage, graph in enumerate(policy):
+    for stage, graph in enumerate(policy.stages):
         yield Part(f"policy, stage {stage}", graph, stage)
     if fused:
         keep = BUDGET[: model.num_stages - 1]
-        yield Part("fused", fuse(by_budget, keep, model.spec), 0)
+        yield Part("fused", fuse(by_budget.stages, keep, model.spec), 0)
     if whole or not fused:
-        for stage, graph in enumerate(by_budget[:-1]):
+        for stage, graph in enumerate(by_budget.stages[:-1]):
             yield Part(f"budget, stage {stage}", graph, stage)
-        yield Part("dense", in_precision(case.dense(), precision, model), 0)
+        assert policy.dense is not None
+        yield Part("dense", policy.dense, 0)
 
 
 def assert_builds(case, precision: str, folder, *, whole: bool = True) -> None:
@@ -77,7 +83,7 @@ def assert_builds(case, precision: str, folder, *, whole: bool = True) -> None:
     kept = ((most // 4, most // 2),) * (model.num_stages - 1)
     shapes = ShapeBuckets(lengths=(most // 2, most), kept=kept, rows=1, entries=5)
     for part in parts_of(case, precision, whole):
-        described = save_graph(part.graph, folder, "graph.onnx")
+        described = save_graph(to_message(part.graph), folder)
         said = []
         profiles = stage_profiles(shapes, part.stage, full_length=model.full_length, own=own_axes(model.spec))
         assert len(profiles) == 2

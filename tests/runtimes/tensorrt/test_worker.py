@@ -234,7 +234,7 @@ def test_shapes_beyond_the_buckets_name_the_command(traced, host_engines, host_d
     setup = Setup(case, (), engines_of(host_engines, case, case.stages(False), host_device, wide), host_device, wide)
     with pytest.raises(EngineError, match="at most 2 candidates, this batch has 4") as caught:
         setup.run(batch_of(random_rows(case.model, [9])))
-    assert "--max-items 4" in caught.value.hint
+    assert "--max-entries 4" in caught.value.hint
 
 
 @pytest.fixture
