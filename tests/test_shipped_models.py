@@ -23,6 +23,8 @@ from trbert_deploy.training.batches import TokenizedExamples
 from trbert_deploy.training.data import read_examples
 from trbert_deploy.training.evaluation import evaluate
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 REVIEWS = 120
 MODELS = Path(__file__).parents[1] / "models" / "trbert_deploy_models"
 FOLDER = MODELS / DEFAULT_MODEL

@@ -14,10 +14,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from trbert_deploy.bundle.folder import whole_file
+from trbert_deploy.bundle.folder import clear_abandoned, held, whole_file
 from trbert_deploy.core.errors import TRBertError
 from trbert_deploy.runtimes.profiles import Profile
 from trbert_deploy.runtimes.shape_buckets import ShapeBuckets
@@ -112,18 +111,16 @@ class EngineCache:
         Raises:
             EngineError: the folder cannot be written.
         """
-        lock = FileLock(path.with_name(f".{path.name}.lock"))
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except OSError as error:
-            raise EngineError(
-                f"{self.folder} cannot be written: {error.strerror or error}", "give another folder with --engines"
-            ) from error
-        try:
+        with contextlib.ExitStack() as stack:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(held(path.with_name(f".{path.name}.lock")))
+                clear_abandoned(self.folder)
+            except OSError as error:
+                raise EngineError(
+                    f"{self.folder} cannot be written: {error.strerror or error}", "give another folder with --engines"
+                ) from error
             yield
-        finally:
-            lock.release()
 
     def write(self, header: EngineHeader, serialized: bytes) -> Path:
         """Put an engine into the cache, whole."""

@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 
 from trbert_deploy.bundle import folder as folder_module
-from trbert_deploy.bundle.folder import whole_file, whole_folder
+from trbert_deploy.bundle.folder import clear_abandoned, whole_file, whole_folder
 from trbert_deploy.core.errors import TRBertError
 
 
@@ -170,6 +170,17 @@ def test_what_a_killed_writer_of_a_file_left_is_cleared_by_the_next(tmp_path):
     with whole_file(file) as partial:
         partial.write_text("whole")
     assert names(tmp_path) == [*others, file.name]
+
+
+def test_what_is_left_of_any_target_in_a_folder(tmp_path):
+    for token, name in (("0" * 12, "a.engine"), ("1" * 12, "b.engine"), ("2" * 12, "b.engine")):
+        (tmp_path / f".{name}.partial-{token}").touch()
+    (tmp_path / ".b.engine.writing-111111111111").touch()
+    with whole_file(tmp_path / "c.engine") as living:
+        living.touch()
+        clear_abandoned(tmp_path)
+        assert living.exists()
+    assert names(tmp_path) == ["c.engine"]
 
 
 def test_a_writer_that_does_not_give_way_is_named(tmp_path, monkeypatch):

@@ -17,7 +17,8 @@ import trbert_deploy
 from trbert_deploy.bench.options import BenchOptions
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.cli.app import VERBS
-from trbert_deploy.cli.command import Choices, Only, command, first_sentence
+from trbert_deploy.cli.command import Only, command
+from trbert_deploy.cli.option_fields import Choices, first_sentence
 from trbert_deploy.cli.options import installed_choices
 from trbert_deploy.cli.predict import PredictOptions
 from trbert_deploy.core.attributes import attribute_docs

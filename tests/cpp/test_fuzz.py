@@ -22,22 +22,15 @@ ROOT = Path(__file__).parents[2]
 TARGETS = ("body", "item", "manifest", "text", "tokenizer")
 TEXTS = [line["text"][:200] for line in read_json_lines(evaluation_file())][:8]
 NASTY = ["e\u0301 ΣΑΣ [SEP] 日本語 😀\u200b", "\x00\u202e\ufffd", "한국어 [MASK][CLS]", "x" * 120]
-ITEMS = [
-    {"text": "a film", "text_pair": "é"},
-    {"id": {"deep": [1]}, "input_ids": [5, 9, 7], "attention_mask": [1, 1, 0], "token_type_ids": [0, 1, 0]},
-    {"context": "a b", "question": "who?", "choices": ["x", "y z"]},
-    {"question": "who?", "context": "a film by 日本"},
-    {"input_ids": [[5, 6, 7], [5, 8, 9]], "question_end": 2},
-    {"input_ids": [5, 6, 7], "context": "añb", "offsets": [None, [0, 1], [1, 3]]},
-    {"input_ids": [5, 6, 7], "sentence_spans": [[0, 1], [-1, -1]]},
-    {"input_ids": [5, 6, 7], "candidate_positions": [0, -1, 2]},
-]
+OLD_MANIFEST = ROOT / "tests" / "fixtures" / "schema_1" / "question-answering" / "manifest.json"
 
 
 def seeds(part: str, bundle: Path) -> list[bytes]:
     """Valid inputs to start from."""
     if part == "item":  # the first byte is the task
-        return [bytes([task]) + json.dumps(item).encode() for task in range(6) for item in ITEMS]
+        vectors = json.loads((ROOT / "spec" / "items.json").read_text(encoding="utf-8"))
+        tasks = sorted(vectors["tasks"])
+        return [bytes([tasks.index(case["task"])]) + json.dumps(case["item"]).encode() for case in vectors["cases"]]
     if part == "body":  # the first byte says whether it is JSON lines
         lines = [json.dumps({"text": text}).encode() for text in TEXTS + NASTY] + [b"", b" \r"]
         return [b"\x01" + b"\n".join(lines), *[b"\0" + line for line in lines]]
@@ -45,7 +38,8 @@ def seeds(part: str, bundle: Path) -> list[bytes]:
         return [text.encode() for text in TEXTS + NASTY]
     path = bundle / ("manifest.json" if part == "manifest" else "tokenizer/tokenizer.json")
     whole = path.read_bytes()
-    return [whole, json.dumps(json.loads(whole), separators=(",", ":")).encode()]
+    others = [OLD_MANIFEST.read_bytes()] if part == "manifest" else []
+    return [whole, json.dumps(json.loads(whole), separators=(",", ":")).encode(), *others]
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -54,6 +52,14 @@ def task_of(name, case):
     return task
 
 
+def is_refused(read, text):
+    try:
+        read(text)
+    except ValueError:
+        return True
+    return False
+
+
 def lists(arrays):
     return {name: array.tolist() for name, array in arrays.items()}
 
@@ -68,9 +74,7 @@ def test_json_texts():
     file = read("json_texts")
     for text in file["read"]:
         assert strict_json.loads(text) == json.loads(text)
-    for text in file["refused"]:
-        with pytest.raises(ValueError):
-            strict_json.loads(text)
+    assert all(is_refused(strict_json.loads, text) for text in file["refused"])
 
 
 @pytest.mark.parametrize("case", cases("specs"))
@@ -88,8 +92,11 @@ def test_specs(case):
         place.append(operation["value"])
     else:
         place[int(last) if isinstance(place, list) else last] = operation["value"]
-    with contextlib.nullcontext() if case["accepted"] else pytest.raises(ValueError):
-        check_task(TypeAdapter(TaskSpec).validate_json(json.dumps(task), strict=True))
+
+    def read_and_check(text):
+        check_task(TypeAdapter(TaskSpec).validate_json(text, strict=True))
+
+    assert is_refused(read_and_check, json.dumps(task)) is not case["accepted"]
 
 
 @pytest.mark.parametrize("case", cases("grouping"))
@@ -170,8 +177,7 @@ def test_items(case):
 @pytest.mark.parametrize("case", cases("encoding"))
 def test_encoding(case):
     facts = TokenizerFacts(folder=".", onnx=None, max_length=case["room"])
-    manifest = SimpleNamespace(task=task_of("encoding", case), tokenizer=facts)
-    tokenizer = BundleTokenizer(SimpleNamespace(manifest=manifest, folder=SPEC, path=SPEC.joinpath))
+    tokenizer = BundleTokenizer(SPEC, task_of("encoding", case), facts)
     if "refused" in case:
         with pytest.raises(InputError, match=re.escape(case["refused"])):
             tokenizer.encode([case["item"]])

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from trbert_deploy.core.errors import TRBertError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_HIDDEN = re.compile(r"(?:writing|partial|retired)-([0-9a-f]{12})")
+_HIDDEN = re.compile(r"\.(?P<target>.+)\.(?:writing|partial|retired)-(?P<token>[0-9a-f]{12})")
 
 #: Seconds that a writer waits for its turn. A turn is a few renames and, after a kill, the removal of what was left.
 PATIENCE = 60.0
@@ -73,6 +73,18 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield attempt.partial
         _sync(attempt.partial)
         attempt.partial.replace(path)
+
+
+def clear_abandoned(folder: Path) -> None:
+    """Clear up what killed writers left of any target in a folder; those that are alive are left alone.
+
+    Raises:
+        OSError: the folder cannot be read or written.
+        TRBertError: another writer does not give way.
+    """
+    for name in {found["target"] for path in folder.iterdir() if (found := _HIDDEN.fullmatch(path.name))}:
+        with _turn(folder / name):
+            _clear_abandoned(folder / name)
 
 
 class _Attempt:
@@ -133,15 +145,31 @@ def _turn(target: Path) -> Iterator[None]:
     Raises:
         TRBertError: others do not give way.
     """
-    file = target.parent / f".{target.name}.turn"
-    lock = FileLock(file, timeout=PATIENCE)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise TRBertError(
-            f"another process is putting {target} in its place, for more than {PATIENCE:g} seconds now",
-            "wait for it to end, or write to another place",
-        ) from None
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(held(target.parent / f".{target.name}.turn", patience=PATIENCE))
+        except Timeout:
+            raise TRBertError(
+                f"another process is putting {target} in its place, for more than {PATIENCE:g} seconds now",
+                "wait for it to end, or write to another place",
+            ) from None
+        yield
+
+
+@contextlib.contextmanager
+def held(file: Path, *, patience: float = -1) -> Iterator[None]:
+    """Hold a lock file, which is gone afterwards.
+
+    Args:
+        file: of that name.
+        patience: seconds to wait for another that holds it; -1 waits until it is free.
+
+    Raises:
+        filelock.Timeout: it is still held.
+        OSError: it cannot be made.
+    """
+    lock = FileLock(file, timeout=patience)
+    lock.acquire()
     try:
         yield
     finally:
@@ -151,9 +179,8 @@ def _turn(target: Path) -> Iterator[None]:
 
 
 def _clear_abandoned(target: Path) -> None:
-    prefix = f".{target.name}."
-    hidden = [path.name.removeprefix(prefix) for path in target.parent.iterdir() if path.name.startswith(prefix)]
-    for token in {found[1] for name in hidden if (found := _HIDDEN.fullmatch(name))}:
+    found = [_HIDDEN.fullmatch(path.name) for path in target.parent.iterdir()]
+    for token in {one["token"] for one in found if one and one["target"] == target.name}:
         abandoned = _Attempt(target, token)
         with contextlib.suppress(Timeout), abandoned.lock:
             abandoned.clear()

@@ -21,8 +21,8 @@ from trbert_deploy.checkpoint.weights import load_weights, read_weights
 from trbert_deploy.core import strict_json
 from trbert_deploy.core.errors import CheckpointError, TRBertError, first_line
 from trbert_deploy.model import TRBertConfig, TRBertPreTrainedModel, class_named, model_class
-from trbert_deploy.shipped_models import SHIPPED_MODELS, shipped_folder
 from trbert_deploy.reductions import REDUCTIONS
+from trbert_deploy.shipped_models import SHIPPED_MODELS, shipped_folder
 from trbert_deploy.tasks import TASKS
 
 HUB_EXAMPLE = "google-bert/bert-base-uncased"

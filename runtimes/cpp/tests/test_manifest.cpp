@@ -20,9 +20,7 @@ namespace {
 
 const fs::path kOldBundles = fs::path(TRBERT_FIXTURES_FOLDER) / "schema_1";
 
-Json manifest_of(const std::string& name) {
-    return read_json_file(kOldBundles / name / "manifest.json", kMostBytes);
-}
+Json manifest_of(const std::string& name) { return read_json_file(kOldBundles / name / "manifest.json", kMostBytes); }
 Bundle old_bundle(const std::string& name) { return open_bundle(kOldBundles / name, true); }
 
 }  // namespace
@@ -101,7 +99,7 @@ TEST_CASE("manifests that contradict themselves are refused") {
         CAPTURE(value.dump());
         CHECK_THROWS_WITH_AS(read_manifest(changed), doctest::Contains(what), std::exception);
     };
-    refused("/reduction/layers", {1}, "stages do not fit");
+    refused("/stages", {manifest.at("stages")[0], manifest.at("stages")[2]}, "stages do not fit");
     refused("/reduction/layers", {2, 1}, "must ascend");
     refused("/reduction/layers", {1, 99}, "be the model's");
     refused("/reduction/fractions", {0.4}, "fractions do not fit");
@@ -118,18 +116,18 @@ TEST_CASE("manifests that contradict themselves are refused") {
     refused("/precision", "int8", "quantization is said");
     refused("/stages/0/inputs/0/name", "words", "which nothing gives");
     refused("/stages/0/inputs/1/name", "input_ids", "two tensors of the name");
-    refused("/stages/0/outputs/0/name", "others", "gives no keep_count");
+    refused("/stages/0/outputs/2/name", "others", "gives no keep_count");
     refused("/stages/2/outputs/-", {{"name", "more"}, {"axes", {"batch"}}, {"dtype", "int64"}}, "more than the task's");
     refused("/fused/outputs/0/dtype", "complex64", "unknown type complex64");
     refused("/fused/inputs/0/axes", {"batch", "words"}, "with other axes");
     refused("/fused/file", "nowhere.onnx", "refers to nowhere.onnx");
-    refused("/files/fused.onnx/sha256", "ABC", "hexadecimal");
-    refused("/files/fused.onnx/bytes", -1, "must be at least");
+    refused("/files/model.onnx/sha256", "ABC", "hexadecimal");
+    refused("/files/model.onnx/bytes", -1, "must be at least");
     refused("/tokenizer", {{"folder", "tokenizer"}, {"max_length", 8}}, "refers to tokenizer/tokenizer.json");
 }
 
 TEST_CASE("files outside the bundle are not taken for its own") {
-    for (const char* name : {"a/../../b", "..", "/etc/passwd", "a\\b", "c:b", "a\0b"}) CHECK(!is_inside(std::string(name)));
+    for (const char* name : {"a/../../b", "..", "/etc/passwd", "a\\b", "c:b"}) CHECK(!is_inside(std::string(name)));
     CHECK(!is_inside(std::string("a\0b", 3)));
     for (const char* name : {"a", "a/b.onnx", "..a/b", "a..b"}) CHECK(is_inside(name));
     const fs::path folder = fs::temp_directory_path() / ("trbert-links-" + std::to_string(getpid()));

@@ -11,13 +11,13 @@ namespace {
 using Check = void (*)(const TaskSpec& task, const Json& value);
 using Checks = std::map<std::string, Check>;
 
-// Forms of axes, where kAny stands for any but the tokens'.
-const Axis kAny{"*"}, kRow{kBatch}, kTokens{kLength}, kPair{"", 2};
+// Forms of axes, where kAnyAxis stands for any but the tokens'.
+const Axis kAnyAxis{"*"}, kRow{kBatch}, kTokens{kLength}, kPair{"", 2};
 
 bool of_form(const Axes& axes, const Axes& form) {
     if (axes.size() != form.size()) return false;
     for (std::size_t place = 0; place < form.size(); ++place) {
-        if (form[place] == kAny ? axes[place].name == kLength : !(axes[place] == form[place])) return false;
+        if (form[place] == kAnyAxis ? axes[place].name == kLength : !(axes[place] == form[place])) return false;
     }
     return true;
 }
@@ -33,12 +33,12 @@ void require_input(const TaskSpec& task, const Json& value, const Axes& form) {
             "must name an input with axes " + named(form));
 }
 
-void row_output(const TaskSpec& task, const Json& value) { require_output(task, value, {kRow, kAny}); }
+void row_output(const TaskSpec& task, const Json& value) { require_output(task, value, {kRow, kAnyAxis}); }
 void token_output(const TaskSpec& task, const Json& value) { require_output(task, value, {kRow, kTokens}); }
-void tokens_output(const TaskSpec& task, const Json& value) { require_output(task, value, {kRow, kTokens, kAny}); }
-void pairs_output(const TaskSpec& task, const Json& value) { require_output(task, value, {kRow, kAny, kPair}); }
-void row_input(const TaskSpec& task, const Json& value) { require_input(task, value, {kRow, kAny}); }
-void pairs_input(const TaskSpec& task, const Json& value) { require_input(task, value, {kRow, kAny, kPair}); }
+void tokens_output(const TaskSpec& task, const Json& value) { require_output(task, value, {kRow, kTokens, kAnyAxis}); }
+void pairs_output(const TaskSpec& task, const Json& value) { require_output(task, value, {kRow, kAnyAxis, kPair}); }
+void row_input(const TaskSpec& task, const Json& value) { require_input(task, value, {kRow, kAnyAxis}); }
+void pairs_input(const TaskSpec& task, const Json& value) { require_input(task, value, {kRow, kAnyAxis, kPair}); }
 
 void activation(const TaskSpec& task, const Json& value) {
     require(value == "softmax" || value == "sigmoid" || value == "identity",
@@ -65,10 +65,8 @@ void types(const TaskSpec& task, const Json& value) {
 
 const std::map<std::string, Checks>& checks() {
     const Checks span{{"start", token_output}, {"end", token_output}, {"max_tokens", count}};
-    Checks with_evidence{{"type", row_output},
-                         {"types", types},
-                         {"evidence", pairs_output},
-                         {"evidence_spans", pairs_input}};
+    Checks with_evidence{
+        {"type", row_output}, {"types", types}, {"evidence", pairs_output}, {"evidence_spans", pairs_input}};
     with_evidence.insert(span.begin(), span.end());
     static const std::map<std::string, Checks> of_kinds{
         {"classes", {{"output", row_output}, {"activation", activation}}},

@@ -11,7 +11,8 @@ namespace {
 using Names = std::vector<std::string>;
 
 bool is_known(const std::string& dtype) {
-    static const std::set<std::string> known{"bool", "float16", "float32", "float64", "int8", "int32", "int64", "uint8"};
+    static const std::set<std::string> known{"bool", "float16", "float32", "float64",
+                                             "int8", "int32",   "int64",   "uint8"};
     return known.count(dtype) > 0;
 }
 

@@ -12,8 +12,7 @@ namespace {
 // The batch, then names, then sizes.
 void check_axes(const std::string& name, const Axes& axes) {
     require(!axes.empty() && axes.front().name == kBatch, "the first axis of " + name + " must be batch");
-    const bool sorted =
-        std::is_partitioned(axes.begin(), axes.end(), [](const Axis& axis) { return axis.varies(); });
+    const bool sorted = std::is_partitioned(axes.begin(), axes.end(), [](const Axis& axis) { return axis.varies(); });
     require(sorted, name + ": axes of a fixed size come last");
 }
 

@@ -55,7 +55,8 @@ void check_form(const TextSpec& text, const Names& keys) {
 }  // namespace
 
 void check_text(const TextSpec& text, const TaskSpec& task) {
-    const bool keys = std::none_of(text.forms.begin(), text.forms.end(), [](const Names& form) { return form.empty(); });
+    const bool keys =
+        std::none_of(text.forms.begin(), text.forms.end(), [](const Names& form) { return form.empty(); });
     require(!text.forms.empty() && keys, "text: forms must name the keys of at least one item");
     require(text.truncation != TextSpec::Truncation::only || text.cut, "text: truncation only needs cut");
     for (const Names& form : text.forms) check_form(text, form);

@@ -43,8 +43,8 @@ Kept read_kept(const Json& nested, const Rows& lengths, std::size_t reductions) 
         std::iota(before.begin(), before.end(), 0);
         for (const auto& rows : kept) {
             const Rows& positions = rows[row];
-            const bool ascend = std::adjacent_find(positions.begin(), positions.end(), std::greater_equal<>()) ==
-                                positions.end();
+            const bool ascend =
+                std::adjacent_find(positions.begin(), positions.end(), std::greater_equal<>()) == positions.end();
             require(!positions.empty() && ascend &&
                         std::includes(before.begin(), before.end(), positions.begin(), positions.end()),
                     "its kept positions do not ascend, or are not among those before");

@@ -12,7 +12,7 @@ namespace fs = std::filesystem;
 constexpr int kOldestMajor = 1, kNewestMajor = 2;
 
 // A larger manifest is not read. Those that `export` writes have tens of thousands of bytes.
-constexpr std::uintmax_t kMostBytes = std::uintmax_t{16} << 20;
+constexpr std::uintmax_t kMostManifestBytes = std::uintmax_t{16} << 20;
 
 // The schema's major version, which this library reads.
 int known_version(const Json& manifest, const fs::path& path) {
@@ -39,7 +39,7 @@ Bundle open_bundle(const fs::path& folder, bool check_sha256) {
             folder.string() + " is not a bundle: it " + (there ? "has no manifest.json" : "does not exist"),
             "make one: trbert-deploy export MODEL --out DIR");
     }
-    const Json manifest = read_json_file(path, kMostBytes);
+    const Json manifest = read_json_file(path, kMostManifestBytes);
     const int major = known_version(manifest, path);
     Bundle bundle;
     try {

@@ -58,8 +58,8 @@ public:
         const std::string what = failure.what();  // "[json.exception.parse_error.101] parse error at ..., last read: "
         const std::size_t start = what.find("] ");
         std::string plain = start == std::string::npos ? what : what.substr(start + 2);
-        std::replace_if(plain.begin(), plain.end(), [](char byte) { return static_cast<signed char>(byte) < ' '; },
-                        '?');
+        std::replace_if(
+            plain.begin(), plain.end(), [](char byte) { return static_cast<signed char>(byte) < ' '; }, '?');
         throw std::invalid_argument(plain);
     }
 

@@ -22,7 +22,7 @@ struct Row {
     Json id;
     bool truncated = false;
     bool empty = false;  // whether one of its texts says nothing: white space alone, or without a token
-    std::string name;  // of the item, in messages
+    std::string name;    // of the item, in messages
 
     // Sequences that the row stands for: the options in multiple choice, else one.
     std::int64_t sequences() const;
