@@ -16,20 +16,16 @@ Batcher::~Batcher() {
     thread_.join();
 }
 
-std::optional<Batcher::Answers> Batcher::submit(const Items& items) {
-    std::vector<std::future<std::string>> pending;
+bool Batcher::submit(const Items& items, Done done) {
+    const auto request =
+        std::make_shared<Request>(Request{Answers(items.size()), nullptr, items.size(), std::move(done)});
     {
         const std::lock_guard<std::mutex> lock(mutex_);
-        if (queue_.size() + items.size() > limits_.queue) return std::nullopt;
-        for (const trbert::Prepared& item : items) {
-            queue_.push_back({item, {}});
-            pending.push_back(queue_.back().answer.get_future());
-        }
+        if (queue_.size() + items.size() > limits_.queue) return false;
+        for (std::size_t place = 0; place < items.size(); ++place) queue_.push_back({items[place], request, place});
     }
     changed_.notify_one();
-    Answers answers;
-    for (auto& one : pending) answers.push_back(one.get());
-    return answers;
+    return true;
 }
 
 std::size_t Batcher::waiting() const {
@@ -55,17 +51,22 @@ std::vector<Batcher::Entry> Batcher::next_batch() {
     return batch;
 }
 
-void Batcher::run(std::vector<Entry>& batch) const {
+void Batcher::run(const std::vector<Entry>& batch) const {
     Items items;
     for (const Entry& entry : batch) items.push_back(entry.item);
+    Answers answers;
+    std::exception_ptr failure;
     try {
-        Answers answers = answer_(items);
+        answers = answer_(items);
         if (answers.size() != batch.size()) throw std::logic_error("a batch has another number of answers than items");
-        for (std::size_t place = 0; place < batch.size(); ++place) {
-            batch[place].answer.set_value(std::move(answers[place]));
-        }
     } catch (...) {
-        for (Entry& entry : batch) entry.answer.set_exception(std::current_exception());
+        failure = std::current_exception();
+    }
+    for (std::size_t place = 0; place < batch.size(); ++place) {
+        Request& request = *batch[place].request;
+        if (failure) request.failure = failure;
+        else request.answers[batch[place].place] = std::move(answers[place]);
+        if (--request.left == 0) request.done(std::move(request.answers), request.failure);
     }
 }
 
