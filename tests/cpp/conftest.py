@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import http.client
-import json
 import os
-import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from cpp_service import Service, started
 from filelock import FileLock
 
 from trbert_deploy.calib_data import evaluation_file
@@ -269,66 +267,13 @@ def fresh_engine(cpp_engine: Callable[..., CppEngine]) -> Callable[..., CppEngin
     return cpp_engine.__wrapped__  # type: ignore[attr-defined]
 
 
-@dataclass(frozen=True)
-class Service:
-    """The service of examples/cpp_service, which runs."""
-
-    process: subprocess.Popen[str]
-    port: int
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
-
-    def ask(
-        self, method: str, path: str, body: Any = None, kind: str = "application/json", **headers: str
-    ) -> tuple[int, str]:
-        """Status and body of one request on a connection of its own; an iterable of bytes is sent chunked."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
-        try:
-            connection.request(method, path, body, {"Content-Type": kind, "Connection": "close", **headers})
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
-
-    def predict(self, *items: Any) -> list[dict[str, Any]]:
-        """Answers to items, sent as JSON lines."""
-        lines = "\n".join(json.dumps(item) for item in items).encode()
-        status, text = self.ask("POST", "/predict", lines, "application/x-ndjson")
-        assert status == 200, text
-        return [json.loads(line) for line in text.splitlines()]
-
-    def metrics(self) -> dict[str, float]:
-        """Every sample by its name and labels; the text follows Prometheus's format."""
-        status, text = self.ask("GET", "/metrics")
-        assert status == 200
-        samples, typed = {}, set()
-        for line in text.splitlines():
-            if line.startswith("#"):
-                assert re.fullmatch(r"# HELP \w+ \S.*|# TYPE \w+ (counter|gauge|histogram)", line)
-                typed.add(line.split()[2])
-                continue
-            found = re.fullmatch(r'(\w+?)(_bucket|_sum|_count)?(\{\w+="[^"]*"(?:,\w+="[^"]*")*\})? (\S+)', line)
-            assert found, line
-            assert found[1] in typed
-            samples[line.rpartition(" ")[0]] = float(found[4])
-        return samples
-
-    def memory(self, kind: str = "VmRSS") -> float:
-        """Resident, in MiB; with VmHWM the most that it ever was."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
-        return int(re.search(rf"{kind}:\s+(\d+) kB", status)[1]) / 1024
-
-
 @pytest.fixture(scope="session")
 def service_program(cpp_installed: Path) -> Path:
     """The service as another project: found by find_package, warnings are errors."""
     build, source = BUILD / "service", ROOT / "examples" / "cpp_service"
     with FileLock(BUILD / "lock"):
         options = [f"-DCMAKE_PREFIX_PATH={cpp_installed}", "-DCMAKE_CXX_FLAGS_RELEASE=-O1", "-DCMAKE_CXX_FLAGS=-Werror"]
-        call("cmake", "-S", source, "-B", build, *options)
+        call("cmake", "-S", source, "-B", build, *options, *AS_ONE)
         call("cmake", "--build", build)
     return build / "trbert-service"
 
@@ -337,22 +282,9 @@ def service_program(cpp_installed: Path) -> Path:
 def running(service_program: Path) -> Callable[..., AbstractContextManager[Service]]:
     """The service on a free port with a bundle and options; killed in the end, where it still runs."""
 
-    @contextmanager
     def start(
         bundle: Path, *options: object, starter: Sequence[str | Path] = (service_program,), **environment: str
-    ) -> Iterator[Service]:
-        command = [*starter, bundle, "--port", "0", "--threads", "1", *options]
-        process = subprocess.Popen(
-            [str(word) for word in command], stdout=subprocess.PIPE, text=True, env=os.environ | environment
-        )
-        try:
-            line = process.stdout.readline()
-            found = re.fullmatch(r"listening on http://127\.0\.0\.1:(\d+)\n", line)
-            assert found, line
-            yield Service(process, int(found[1]))
-        finally:
-            process.kill()
-            process.wait()
-            process.stdout.close()
+    ) -> AbstractContextManager[Service]:
+        return started([*starter, bundle, "--port", "0", "--threads", "1", *options], environment)
 
     return start

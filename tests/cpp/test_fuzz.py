@@ -1,11 +1,12 @@
-"""libFuzzer on what a stranger can send or change: items, bodies, text, manifests, tokenizers.
+"""libFuzzer on what a stranger can send or change: requests, bodies, items, text, manifests, tokenizers.
 
 A crash, a sanitizer's finding, an exception other than the library's own or a broken promise (see the targets in
-runtimes/cpp/fuzz/ and examples/cpp_service/fuzz_body.cpp) fails, and names the file with the input that did it.
+runtimes/cpp/fuzz/ and examples/cpp_service/fuzz_*.cpp) fails, and names the file with the input that did it.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import resource
@@ -21,7 +22,7 @@ from trbert_deploy.text.json_lines import read_json_lines
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "cpp"
-TARGETS = ("body", "item", "manifest", "text", "tokenizer")
+TARGETS = ("body", "item", "manifest", "request", "text", "tokenizer")
 TEXTS = [line["text"][:200] for line in read_json_lines(evaluation_file())][:8]
 NASTY = ["e\u0301 ΣΑΣ [SEP] 日本語 😀\u200b", "\x00\u202e\ufffd", "한국어 [MASK][CLS]", "x" * 120]
 ITEMS = [
@@ -34,6 +35,17 @@ ITEMS = [
     {"input_ids": [5, 6, 7], "sentence_spans": [[0, 1], [-1, -1]]},
     {"input_ids": [5, 6, 7], "candidate_positions": [0, -1, 2]},
 ]
+BODY = b'{"text": "a film"}'
+COMPRESSED = gzip.compress(BODY, mtime=0)
+REQUESTS = [
+    b"GET /healthz?x HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n",
+    b"POST /predict HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY),
+    b"POST /predict HTTP/1.1\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b'3;a="b"\r\nabc\r\nA\r\n0123456789\r\n0\r\nA: b\r\n\r\n',
+    b"POST / HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s" % (len(COMPRESSED), COMPRESSED),
+    b"POST / HTTP/1.1\r\nContent-Encoding: br\r\nContent-Length: 7\r\n\r\n\x0b\x01\x80abc\x03",
+    b"HEAD / HTTP/1.0\r\nX: a\r\n b\r\n\r\n",
+]
 
 
 def seeds(part: str, bundle: Path) -> list[bytes]:
@@ -43,6 +55,9 @@ def seeds(part: str, bundle: Path) -> list[bytes]:
     if part == "body":  # the first byte says whether it is JSON lines
         lines = [json.dumps({"text": text}).encode() for text in TEXTS + NASTY] + [b"", b" \r"]
         return [b"\x01" + b"\n".join(lines), *[b"\0" + line for line in lines]]
+    if part == "request":  # the first byte is the size of the pieces in which they come
+        pieces = range(0, 60, 7)
+        return [bytes([size]) + request + REQUESTS[0] for size in pieces for request in REQUESTS]
     if part == "text":
         return [text.encode() for text in TEXTS + NASTY]
     path = bundle / ("manifest.json" if part == "manifest" else "tokenizer/tokenizer.json")
@@ -57,10 +72,10 @@ def fuzzers(sanitized) -> dict[str, Path]:
     service = BUILD / "service-address"
     configure = ["cmake", "-S", ROOT / "examples" / "cpp_service", "-B", service, *built.options]
     with FileLock(BUILD / "lock"):
-        for words in (configure, ["cmake", "--build", service, "--target", "fuzz-body"]):
+        for words in (configure, ["cmake", "--build", service, "--target", "fuzz-body", "fuzz-request"]):
             done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
             assert done.returncode == 0, done.stdout
-    folders = dict.fromkeys(TARGETS, built.build / "fuzz") | {"body": service}
+    folders = dict.fromkeys(TARGETS, built.build / "fuzz") | {"body": service, "request": service}
     return {name: folder / f"fuzz-{name}" for name, folder in folders.items()}
 
 
