@@ -1,13 +1,14 @@
 """What the C++ library adds to ONNX Runtime, and how it compares with the Python engine: one row of 128 tokens.
 
-Three arms on the same bundle and rows, one after the other in turning order, each alone on the machine's cores while it
-runs: the C++ library, ONNX Runtime's sessions alone in the same C++ process (benchmarks/cpp_overhead/main.cpp), and the
-Python engine. The bundle has to be in policy mode. Run it on an idle machine:
+Three programs on the same bundle and rows, one after the other in turning order, each alone on the machine's cores
+while it runs: the C++ library, ONNX Runtime's sessions alone in the same C++ process
+(benchmarks/cpp_overhead/main.cpp), and the Python engine. The bundle has to be in policy mode. Run it on an idle
+machine:
 
     python benchmarks/cpp_overhead.py BUNDLE --threads 2 --json cpp_overhead.json
 
 It builds the C++ program in build/cpp_overhead/, with ONNX Runtime from the folder that ONNXRUNTIME_ROOT names, or that
-of this Python's wheel. Answers of the arms are compared before anything is measured.
+of this Python's wheel. Their outputs are compared before anything is measured.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from trbert_deploy.calib_data import evaluation_file
 from trbert_deploy.runtimes.environment import environment
 
 ROOT = Path(__file__).parents[1]
-ARMS = ("library", "bare", "python")
+PROGRAMS = ("library", "bare", "python")
 OVERHEAD_TARGET, PYTHON_TARGET = 0.02, 1.0
 _REST_SECONDS = 0.06  # what the idle threads of the C++ process spin at most
 
@@ -57,7 +58,7 @@ class Result:
         overhead_target: what it is to stay under.
         over_python: library over Python; below 1 the library is faster.
         over_python_quartiles: of the single rounds.
-        samples_ms: raw, by arm, in the order of rounds.
+        samples_ms: raw, by program, in the order of rounds.
     """
 
     length: int
@@ -126,7 +127,7 @@ def rows_of_length(bundle: Bundle, length: int, most: int) -> list[Row]:
         rows.append(row)
     if not rows:
         raise SystemExit(
-            f"error: no review has {length} tokens for this bundle\nhint: --length {bundle.manifest.limits.max_length}"
+            f"error: no review has {length} tokens for this bundle\nhint: --length {bundle.manifest.task.max_length}"
         )
     return rows
 
@@ -134,25 +135,25 @@ def rows_of_length(bundle: Bundle, length: int, most: int) -> list[Row]:
 def measure(
     program: Program, engine: Engine, rows: Sequence[Row], *, iterations: int, warmup: int
 ) -> dict[str, list[float]]:
-    """Milliseconds by arm, a sample a round; the rounds take the rows in turn."""
-    samples: dict[str, list[float]] = {name: [] for name in ARMS}
+    """Milliseconds by program, a sample a round; the rounds take the rows in turn."""
+    samples: dict[str, list[float]] = {name: [] for name in PROGRAMS}
     for number in range(warmup + iterations):
         row = rows[number % len(rows)]
         program.ask("row " + json.dumps({name: array[0].tolist() for name, array in row.items()}))
-        answers = {}
-        for name in order_of_round(ARMS, number):
+        outputs = {}
+        for name in order_of_round(PROGRAMS, number):
             if name == "python":
                 time.sleep(_REST_SECONDS)
                 start = time.perf_counter_ns()
-                answers[name] = engine.run(**row)["logits"][0]
+                outputs[name] = engine.run(**row)["logits"][0]
                 taken = (time.perf_counter_ns() - start) / 1e6
                 rest_until_idle()
             else:
                 given = program.ask(name)  # rests by itself, before and not counted
-                answers[name], taken = np.array(given["logits"]), given["ms"]
+                outputs[name], taken = np.array(given["logits"]), given["ms"]
             samples[name].append(taken)
-        for name in ARMS[1:]:
-            np.testing.assert_allclose(answers[name], answers["library"], rtol=0, atol=1e-5)
+        for name in PROGRAMS[1:]:
+            np.testing.assert_allclose(outputs[name], outputs["library"], rtol=0, atol=1e-5)
     return {name: values[warmup:] for name, values in samples.items()}
 
 

@@ -45,22 +45,22 @@ from trbert_deploy.runtimes.tensorrt.gpu import find_gpu
 ROOT = Path(__file__).parents[1]
 PRECISIONS = ("fp32", "fp16", "int8")
 KEEP = (0.4, 0.15)
-#: What is measured beside ONNX Runtime on the plan's device; see `bench --beside`.
-ARMS = ("ort-cuda", "ort-tensorrt", "ort-rtx", "trt")
+#: What is measured beside ONNX Runtime on the device asked for; see `bench --beside`.
+BESIDE = ("ort-cuda", "ort-tensorrt", "ort-rtx", "trt")
 
 
 @dataclass(frozen=True)
-class Plan:
+class Measurement:
     """What is measured.
 
     Attributes:
-        device: of the bundle's own arm and of PyTorch.
+        device: of the bundle's own backend and of PyTorch.
         models: name, what to export and further options of `export`.
         lengths: tokens of a row.
         batch_sizes: rows of a batch.
         iterations: rounds that count.
         warmup: rounds before them.
-        limit: rows of the data that answers are compared on.
+        limit: rows of the data that outputs are compared on.
         tests: where pytest looks for them.
     """
 
@@ -176,10 +176,11 @@ def random_model(folder: Path, **shape: int) -> list[str]:
     """
     import torch
 
-    from trbert_deploy.model import TRBertConfig, TRBertForSequenceClassification
+    from trbert_deploy.model import TRBertConfig, model_class
+    from trbert_deploy.tasks import TASKS
 
     config = TRBertConfig(backbone={"model_type": "bert", **shape}, num_labels=2)
-    model = TRBertForSequenceClassification(config)
+    model = model_class(TASKS.get("sequence-classification"))(config)
     with torch.no_grad():  # as they are made, all logits are nearly the same, and any rounding moves a kept set
         for selector in model.selectors:
             for parameter in (selector.dense.weight, selector.score.weight):
@@ -195,25 +196,25 @@ def random_model(folder: Path, **shape: int) -> list[str]:
     return ["--keep", ",".join(map(str, KEEP)), "--calibration-data", str(folder / "rows.jsonl")]
 
 
-def full_plan(folder: Path) -> Plan:
+def full_measurement(folder: Path) -> Measurement:
     """What is to be measured on a GPU."""
     base = random_model(folder / "bert-base-random")
     models = [
         ("trbert-minilm-imdb", "trbert-minilm-imdb", []),
         ("bert-base-random", str(folder / "bert-base-random"), base),
     ]
-    return Plan("cuda", models, (128, 512), (1, 8, 64), iterations=50, warmup=10, limit=400, tests=["tests"])
+    return Measurement("cuda", models, (128, 512), (1, 8, 64), iterations=50, warmup=10, limit=400, tests=["tests"])
 
 
-def dry_plan(folder: Path) -> Plan:
+def dry_measurement(folder: Path) -> Measurement:
     """The same way, with what a CPU does in no time."""
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_hidden_layers": 4}
     options = random_model(folder / "tiny", vocab_size=120, max_position_embeddings=64, **shape)
     models = [("tiny", str(folder / "tiny"), options)]
-    return Plan("cpu", models, (16, 64), (1, 2), iterations=2, warmup=1, limit=8, tests=["tests/runtimes"])
+    return Measurement("cpu", models, (16, 64), (1, 2), iterations=2, warmup=1, limit=8, tests=["tests/runtimes"])
 
 
-def measure(plan: Plan, model: tuple[str, str, list[str]], precision: str, folder: Path) -> Measured:
+def measure(wanted: Measurement, model: tuple[str, str, list[str]], precision: str, folder: Path) -> Measured:
     """Export, build and bench one model in one precision."""
     name, source, options = model
     bundle = folder / f"{name}-{precision}"
@@ -224,18 +225,27 @@ def measure(plan: Plan, model: tuple[str, str, list[str]], precision: str, folde
         options += ["--precision", precision]
     by_budget = "--keep" in options
     found = Measured(name, precision)
-    lengths, largest = list(plan.lengths), max(plan.batch_sizes)
+    lengths, largest = list(wanted.lengths), max(wanted.batch_sizes)
     tokens = [lengths, *([int(budget(np.array([n]), r)[0]) for n in lengths] for r in KEEP)]
     buckets = "/".join(",".join(map(str, one)) for one in tokens)
-    bench = ["bench", bundle, "--device", plan.device, "--beside", ",".join(ARMS), "--iterations", plan.iterations]
+    bench = [
+        "bench",
+        bundle,
+        "--device",
+        wanted.device,
+        "--beside",
+        ",".join(BESIDE),
+        "--iterations",
+        wanted.iterations,
+    ]
     for verb in (
         ["export", source, "--out", bundle, "--with-dense", "--force", *options],
         ["build", bundle, "--max-batch", largest, "--json", *(["--buckets", buckets] if by_budget else [])],
         [
             *bench,
-            *("--warmup", plan.warmup, "--limit", plan.limit, "--json"),
-            *("--length", ",".join(map(str, plan.lengths))),
-            *("--batch-size", ",".join(map(str, plan.batch_sizes))),
+            *("--iterations", wanted.iterations, "--warmup", wanted.warmup, "--limit", wanted.limit, "--json"),
+            *("--length", ",".join(map(str, wanted.lengths))),
+            *("--batch-size", ",".join(map(str, wanted.batch_sizes))),
             *(["--replay-selection"] if precision != "fp32" else []),
         ],
     ):
@@ -270,9 +280,9 @@ def missing_from(measured: Sequence[Measured], tests: dict[str, Any], environmen
         if report is None:
             found.append(f"{what}: nothing was measured")
             continue
-        if "torch" not in report["arms"]:
+        if "torch" not in report["backends"]:
             found.append(f"{what}: no PyTorch")
-        found += [f"{what}: {note}" for note in report["notes"] if note.startswith("no arm")]
+        found += [f"{what}: {note}" for note in report["notes"] if note.startswith("no backend")]
     return found
 
 
@@ -283,24 +293,25 @@ def summary(one: Measured) -> list[list[str]]:
         return []
     quality = report["quality"]
     percent = (quality["accuracy"] or {"percent": {}})["percent"]
-    agreements = {next(iter(report["arms"])): quality["agreement"]} | quality["beside"]
+    agreements = {next(iter(report["backends"])): quality["agreement"]} | quality["beside"]
     rows = []
     for workload in report["workloads"]:
-        times = {arm: latency["samples_ms"] for arm, latency in workload["latencies"].items()}
-        for arm in [arm for arm in times if arm.endswith(" staged")]:
-            own = times[arm]
-            against = [times.get(name) for name in (arm.replace(" staged", " dense"), "torch", "torch dense")]
-            agreement = agreements.get(arm)
+        times = {name: latency["samples_ms"] for name, latency in workload["latencies"].items()}
+        for backend in [name for name in times if name.endswith(" staged")]:
+            own = times[backend]
+            against = [times.get(name) for name in (backend.replace(" staged", " dense"), "torch", "torch dense")]
+            agreement = agreements.get(backend)
+            same = agreement["predictions_percent"] if agreement else None
             flips = [f"{like['flip_percent']:.2f}" for like in agreement["reductions"]] if agreement else []
             rows.append(
                 [
                     f"{one.model}, {one.precision}, {workload['name']}",
-                    arm.removesuffix(" staged"),
+                    backend.removesuffix(" staged"),
                     *(f"{value:.3f}" for value in np.percentile(own, [50, 99])),
                     *("-" if base is None else f"{speed_up('', base, own).of_medians:.2f}" for base in against),
                     f"{workload['flops']['exact_ratio']:.2f}",
-                    f"{percent[arm]:.2f}" if arm in percent else "-",
-                    f"{agreement['predictions_percent']:.2f}" if agreement else "-",
+                    f"{percent[backend]:.2f}" if backend in percent else "-",
+                    f"{same:.2f}" if same is not None else "-",
                     ", ".join(flips) or "-",
                 ]
             )
@@ -319,7 +330,7 @@ def markdown(document: dict[str, Any], measured: Sequence[Measured]) -> str:
     parts += ["## Tests marked gpu", f"{counted}: `{document['tests']['command']}`"]
     headers = ["model, precision, workload", "runtime", "p50, ms", "p99, ms", "faster than its dense, x"]
     headers += ["than PyTorch fp32, x", "than PyTorch fp32 dense, x", "FLOPs ratio, x", "accuracy, %"]
-    headers += ["same answers as PyTorch, %", "flips, %"]
+    headers += ["same predictions as PyTorch, %", "flips, %"]
     rows = [row for one in measured for row in summary(one)]
     reports = [one.printed("bench") for one in measured]
     methods = [report["method"] for report in reports if report]
@@ -363,18 +374,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.work or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        plan = (dry_plan if options.dry_run else full_plan)(folder)
-        tests = run_tests(plan.tests, folder)
+        wanted = (dry_measurement if options.dry_run else full_measurement)(folder)
+        tests = run_tests(wanted.tests, folder)
         measured = [
-            measure(plan, model, precision, folder) for model in plan.models for precision in options.precisions
+            measure(wanted, model, precision, folder) for model in wanted.models for precision in options.precisions
         ]
     document = {
-        "schema_version": "1.0",
+        "schema_version": "2.0",
         "benchmark": "gpu",
         "dry_run": options.dry_run,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "environment": here,
-        "plan": dataclasses.asdict(plan),
+        "wanted": dataclasses.asdict(wanted),
         "missing": missing_from(measured, tests, here),
         "tests": tests,
         "results": [dataclasses.asdict(one) for one in measured],

@@ -8,7 +8,7 @@
         --markdown precision.md
 
 `benchmarks/imdb/prepare.py` writes validation.jsonl. Accuracy and flips of the selection are over all rows, whatever
-the machine does beside. Times are of arms interleaved in this process on the same batches, for an idle machine;
+the machine does beside. Times are of bundles interleaved in this process on the same batches, for an idle machine;
 --iterations 0 leaves them out.
 """
 
@@ -26,7 +26,9 @@ from typing import Any
 import numpy as np
 
 from trbert_deploy.api import Engine, load
-from trbert_deploy.bench.quality import Answers, answer_all, flips_of, predictions
+from trbert_deploy.bench.comparison import flips_of
+from trbert_deploy.bench.outputs import Outputs, run_all
+from trbert_deploy.bench.predictions import predictions
 from trbert_deploy.bench.stats import Latency, SpeedUp, latency, speed_up
 from trbert_deploy.bench.timing import interleave
 from trbert_deploy.bench.workload import Dataset, Workload, data_workload, read_dataset
@@ -34,9 +36,9 @@ from trbert_deploy.bundle import Bundle, open_bundle
 from trbert_deploy.bundle.folder import whole_file
 from trbert_deploy.calib_data import evaluation_file
 from trbert_deploy.core.markdown import markdown_table
+from trbert_deploy.core.specs import TaskSpec
 from trbert_deploy.runtimes.environment import environment
-from trbert_deploy.runtimes.onnxruntime.sessions import share_threads
-from trbert_deploy.tasks import Task
+from trbert_deploy.runtimes.onnxruntime.pool import share_threads
 
 SEED = 2021
 
@@ -45,7 +47,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Timing:
-    """One arm on one workload: its times, and how many times faster than the first arm it was."""
+    """A bundle on one workload: its times, and how many times faster than the first bundle it was."""
 
     batch_size: int
     latency: Latency
@@ -62,7 +64,7 @@ class Result:
         quantization: how, where it is int8.
         accuracy: percent of the labelled rows.
         change: of the accuracy from the first bundle's, percentage points.
-        other_predictions: rows that it answers otherwise than the first bundle.
+        other_predictions: rows that it predicts otherwise than the first bundle.
         max_logit_difference: from the first bundle's, the largest.
         flip_percent: for each reduction, tokens that only one of the two bundles keeps, by the tokens that reach the
             reduction in the first.
@@ -82,7 +84,7 @@ class Result:
     timings: list[Timing]
 
 
-def flip_percents(given: Answers, wanted: Answers, lengths: Sequence[int]) -> list[float]:
+def flip_percents(given: Outputs, wanted: Outputs, lengths: Sequence[int]) -> list[float]:
     """For each reduction the tokens that one keeps and the other drops, of those that reach it in `wanted`."""
     reached, found = sum(lengths), []
     for mine, theirs in zip(given.kept, wanted.kept, strict=True):
@@ -106,7 +108,7 @@ def measure(
     Args:
         bundles: of one model.
         dataset: labelled rows.
-        threads: of every arm.
+        threads: of every bundle.
         batch_sizes: one workload for each.
         iterations: rounds that count; 0: nothing is timed.
         warmup: rounds before them.
@@ -114,11 +116,11 @@ def measure(
     """
     names = [bundle.folder.resolve().name for bundle in bundles]
     engines = {name: load(bundle, threads=threads) for name, bundle in zip(names, bundles, strict=True)}
-    task = bundles[0].manifest.task_facts
-    answers = {}
+    task = bundles[0].manifest.task
+    outputs = {}
     for name, engine in engines.items():
         say(f"{name}: {len(dataset)} rows")
-        answers[name] = answer_all(engine, dataset)
+        outputs[name] = run_all(engine, dataset)
     timings: dict[str, list[Timing]] = {name: [] for name in names}
     for batch_size in batch_sizes if iterations else ():
         say(f"timing batch {batch_size}")
@@ -126,7 +128,7 @@ def measure(
         for name, timing in _time(engines, workload, iterations, warmup).items():
             timings[name].append(timing)
     results = [
-        _result(bundle, name, answers, dataset, task, timings[name])
+        _result(bundle, name, outputs, dataset, task, timings[name])
         for name, bundle in zip(names, bundles, strict=True)
     ]
     for engine in engines.values():
@@ -159,10 +161,10 @@ def _time(engines: dict[str, Engine], workload: Workload, iterations: int, warmu
 
 
 def _result(
-    bundle: Bundle, name: str, answers: dict[str, Answers], dataset: Dataset, task: Task, timings: list[Timing]
+    bundle: Bundle, name: str, outputs: dict[str, Outputs], dataset: Dataset, task: TaskSpec, timings: list[Timing]
 ) -> Result:
-    given, wanted = answers[name], next(iter(answers.values()))
-    mine, theirs = ([predictions(task, outputs)[0] for outputs in one.outputs] for one in (given, wanted))
+    given, wanted = outputs[name], next(iter(outputs.values()))
+    mine, theirs = ([predictions(task, row)[0] for row in one.rows] for one in (given, wanted))
     facts = bundle.manifest.quantization
     return Result(
         name=name,
@@ -173,7 +175,7 @@ def _result(
         other_predictions=sum(one != other for one, other in zip(mine, theirs, strict=True)),
         max_logit_difference=max(
             float(np.abs(one["logits"] - other["logits"]).max())
-            for one, other in zip(given.outputs, wanted.outputs, strict=True)
+            for one, other in zip(given.rows, wanted.rows, strict=True)
         ),
         flip_percent=flip_percents(given, wanted, dataset.lengths.tolist()),
         kept_percent=[
@@ -185,7 +187,7 @@ def _result(
 
 def markdown(document: dict[str, Any], results: Sequence[Result]) -> str:
     """One table, with the method and the environment below it."""
-    headers = ["bundle", "precision", "accuracy, %", "change, points", "other answers", "flips, %", "kept, %"]
+    headers = ["bundle", "precision", "accuracy, %", "change, points", "other predictions", "flips, %", "kept, %"]
     for timing in results[0].timings:
         headers += [f"p50 at batch {timing.batch_size}, ms", "faster, x", "of rounds, quartiles"]
     rows = []
@@ -203,13 +205,13 @@ def markdown(document: dict[str, Any], results: Sequence[Result]) -> str:
         rows.append(row)
     config = document["config"]
     method = (
-        f"{config['rows']} rows of {config['data']}; ONNX Runtime on the CPU, a graph a stage. Change, other answers "
-        f"and flips are against `{results[0].name}`. Flips: of the tokens that reach a reduction there, those that "
-        "only one of the two keeps."
+        f"{config['rows']} rows of {config['data']}; ONNX Runtime on the CPU, a graph a stage. Change, other "
+        f"predictions and flips are against `{results[0].name}`. Flips: of the tokens that reach a reduction there, "
+        "those that only one of the two keeps."
     )
     if results[0].timings:
         method += (
-            f" Times: {config['iterations']} rounds after {config['warmup']} of warm-up, arms interleaved in one "
+            f" Times: {config['iterations']} rounds after {config['warmup']} of warm-up, bundles interleaved in one "
             f"process, {config['threads']} threads; faster: ratio of medians."
         )
     facts = "\n".join(f"- {name}: {value}" for name, value in document["environment"].items())

@@ -5,7 +5,7 @@ idle machine:
 
     python benchmarks/regrouping.py --threads 2 --json regrouping.json
 
-Three arms on the same batches: every batch whole, padded to its widest row at every stage; grouped at the input and
+Three ways on the same batches: every batch whole, padded to its widest row at every stage; grouped at the input and
 never again; and as the runtimes do it, in both places.
 """
 
@@ -32,8 +32,9 @@ from trbert_deploy.core.markdown import markdown_table
 from trbert_deploy.core.request import check_request
 from trbert_deploy.export.shipped import shipped_bundle
 from trbert_deploy.runtimes.environment import environment
-from trbert_deploy.runtimes.onnxruntime.sessions import StagedRuntime, share_threads
-from trbert_deploy.runtimes.pipeline import Plan, group_by_count
+from trbert_deploy.runtimes.onnxruntime.pool import share_threads
+from trbert_deploy.runtimes.onnxruntime.sessions import SessionRunner, SessionRuntime
+from trbert_deploy.runtimes.pipeline import Group, group_by_count, make_pipeline
 
 
 def whole(stage: int, counts: npt.NDArray[np.int64], sequences: int) -> list[npt.NDArray[np.int64]]:
@@ -46,12 +47,12 @@ def at_input(stage: int, counts: npt.NDArray[np.int64], sequences: int) -> list[
     return (group_by_count if stage == 0 else whole)(stage, counts, sequences)
 
 
-PLANS: dict[str, Plan] = {"none": whole, "at the input": at_input, "at the input and between stages": group_by_count}
+GROUPS: dict[str, Group] = {"none": whole, "at the input": at_input, "at the input and between stages": group_by_count}
 
 
 @dataclass(frozen=True)
 class Result:
-    """One arm.
+    """One way of grouping.
 
     Attributes:
         groups: where rows are grouped.
@@ -71,24 +72,22 @@ class Result:
 def measure(
     bundle: Bundle, dataset: Dataset, *, batch_size: int, threads: int | None, iterations: int, warmup: int
 ) -> tuple[list[float], list[Result]]:
-    """Time the arms, interleaved, on the same batches of rows as they come.
+    """Time all ways, interleaved, on the same batches of rows as they come.
 
     Returns:
-        The fractions that the reductions keep, and a result for each of `PLANS`.
+        The fractions that the reductions keep, and a result for each of `GROUPS`.
     """
     workload = data_workload(dataset, batch_size, iterations, seed=2021)
     manifest = bundle.manifest
-    requests = [
-        check_request(manifest.task_facts, manifest.limit_facts, dataset.batch(rows)) for rows in workload.batches
-    ]
-    counted = {name: _Counted(plan) for name, plan in PLANS.items()}
-    arms = {name: StagedRuntime(bundle, threads=threads, plan=plan) for name, plan in counted.items()}
+    requests = [check_request(manifest.task, dataset.batch(rows)) for rows in workload.batches]
+    counted = {name: _Counted(group) for name, group in GROUPS.items()}
+    staged = {name: _staged(bundle, threads, group) for name, group in counted.items()}
 
     def call(name: str, number: int) -> object:
-        return arms[name].answer(requests[number % len(requests)], want_kept=False)
+        return staged[name].run(requests[number % len(requests)], want_kept=False)
 
     samples = interleave(
-        {name: lambda number, name=name: call(name, number) for name in arms},  # type: ignore[misc]
+        {name: lambda number, name=name: call(name, number) for name in staged},  # type: ignore[misc]
         iterations=iterations,
         warmup=warmup,
     )
@@ -97,28 +96,34 @@ def measure(
     speed = {name: latency(values, len(timed), tokens).rows_per_second for name, values in samples.items()}
     fractions = []
     for request in requests:
-        kept = arms["none"].answer(request, want_kept=True).kept or []
+        kept = staged["none"].run(request, want_kept=True).kept or []
         fractions.append([np.mean([len(p) for p in rows] / request.lengths) for rows in kept])
-    for arm in arms.values():
-        arm.close()
-    bounds = [0, *manifest.reduction_layers, manifest.model.num_layers]
+    for runtime in staged.values():
+        runtime.close()
+    bounds = [0, *manifest.reduction.layers, manifest.model.num_layers]
     layers = np.diff(bounds)
     return [float(fraction) for fraction in np.mean(fractions, axis=0)], [
         Result(name, speed[name], speed[name] / speed["none"], counted[name].ratio(layers), samples[name])
-        for name in PLANS
+        for name in GROUPS
     ]
 
 
-class _Counted:
-    """A plan that adds up what it makes the layers compute."""
+def _staged(bundle: Bundle, threads: int | None, group: Group) -> SessionRuntime:
+    """The bundle's stages under ONNX Runtime, rows grouped as told."""
+    runner = SessionRunner(bundle, bundle.manifest.stages, "cpu", threads)
+    return SessionRuntime(runner, make_pipeline(bundle, "staged", runner, group), "cpu")
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+
+class _Counted:
+    """A way to group that adds up what it makes the layers compute."""
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
         self._computed: Counter[int] = Counter()
         self._real: Counter[int] = Counter()
 
     def __call__(self, stage: int, counts: npt.NDArray[np.int64], sequences: int) -> list[npt.NDArray[np.int64]]:
-        groups = self._plan(stage, counts, sequences)
+        groups = self._group(stage, counts, sequences)
         self._computed[stage] += sum(len(group) * int(counts[group].max()) for group in groups)
         self._real[stage] += int(counts.sum())
         return groups

@@ -13,10 +13,15 @@ import torch
 from torch import Tensor, nn
 from transformers.models.bert.modeling_bert import BertLayer
 
-from trbert_deploy.core.flops import ModelShape, RowTokens, exact_flops
-from trbert_deploy.model import TRBertForSequenceClassification, TRBertPreTrainedModel
+from trbert_deploy.core.costs import Costs, RowTokens, exact_flops
+from trbert_deploy.model import TRBertPreTrainedModel, model_class
+from trbert_deploy.tasks import TASKS
+
+Classifier: Any = model_class(TASKS.get("sequence-classification"))
 
 _SHORTEST_CUT = 3  # [CLS], a piece, [SEP]
+
+Classifier: type[TRBertPreTrainedModel] = model_class(TASKS.get("sequence-classification"))
 
 
 def attention_received(layer: nn.Module, states: Tensor, mask: Tensor) -> Tensor:
@@ -65,16 +70,17 @@ class RandomScores(nn.Module):
         return torch.rand(hidden_states.shape[:-1], generator=self._generator)
 
 
-class AttentionRanked(TRBertForSequenceClassification):
+class AttentionRanked(Classifier):  # type: ignore[misc]
     """A classifier whose one selector, shared by its reductions, is `AttentionScores`."""
 
-    def run_layers(self, first: int, end: int, states: Tensor, mask: Tensor) -> Tensor:
+    def run_layers(self, first: int, end: int, states: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
         """As ever; but where a reduction follows, the last layer's attention is kept for it."""
         if end < len(self.encoder_layers):
-            states = super().run_layers(first, end - 1, states, mask)
+            states = super().run_layers(first, end - 1, states, mask, positions)
             self.selectors[0].received = attention_received(self.encoder_layers[end - 1], states, mask)
             first = end - 1
-        return super().run_layers(first, end, states, mask)
+        ran: Tensor = super().run_layers(first, end, states, mask, positions)
+        return ran
 
 
 def by_attention(weights: TRBertPreTrainedModel, layers: Sequence[int]) -> TRBertPreTrainedModel:
@@ -84,11 +90,11 @@ def by_attention(weights: TRBertPreTrainedModel, layers: Sequence[int]) -> TRBer
 
 def at_random(weights: TRBertPreTrainedModel, layers: Sequence[int], seed: int) -> TRBertPreTrainedModel:
     """A model that shares these weights and keeps, before these layers, tokens drawn at random."""
-    return _ranked(TRBertForSequenceClassification, weights, layers, RandomScores(seed))
+    return _ranked(Classifier, weights, layers, RandomScores(seed))
 
 
 def _ranked(
-    model_class: type[TRBertForSequenceClassification],
+    of_class: type[TRBertPreTrainedModel],
     weights: TRBertPreTrainedModel,
     layers: Sequence[int],
     scores: nn.Module,
@@ -96,7 +102,7 @@ def _ranked(
     config = copy.copy(weights.config)
     config.reduction_layers, config.keep = list(layers), None
     with torch.device("meta"):  # its own weights are never used
-        model = model_class(config)
+        model = of_class(config)
     model.backbone, model.head = weights.backbone, weights.head
     model.selectors = nn.ModuleList([scores] * len(layers))
     model.config.selector_size = 0  # nothing is multiplied for these scores, so no FLOPs are charged
@@ -104,18 +110,18 @@ def _ranked(
     return model
 
 
-def equal_cost_length(shape: ModelShape, lengths: npt.NDArray[np.int64], flops: float) -> int:
+def equal_cost_length(costs: Costs, lengths: npt.NDArray[np.int64], flops: float) -> int:
     """The smallest length to cut rows to at which a dense model spends, on average, no fewer FLOPs than given.
 
     Args:
-        shape: of the dense model.
+        costs: of the dense model.
         lengths: int64 [rows], tokens of the rows as they are.
         flops: exact, of a row on average. Where whole rows cost less, nothing is cut.
     """
 
     def cost(length: int) -> float:
         values, counts = np.unique(np.minimum(lengths, length), return_counts=True)
-        return float(np.average([exact_flops(shape, RowTokens(int(value))) for value in values], weights=counts))
+        return float(np.average([exact_flops(costs, RowTokens(int(value))) for value in values], weights=counts))
 
     longest = int(lengths.max())
     return bisect_left(range(longest), flops, lo=min(_SHORTEST_CUT, longest), key=cost)

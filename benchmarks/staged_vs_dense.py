@@ -24,7 +24,7 @@ from trbert_deploy.bench.stats import latency, speed_up
 from trbert_deploy.bench.timing import interleave
 from trbert_deploy.bench.workload import random_dataset
 from trbert_deploy.bundle import Bundle, open_bundle
-from trbert_deploy.core.flops import ModelShape, RowTokens, exact_flops
+from trbert_deploy.core.costs import RowTokens, exact_flops
 from trbert_deploy.core.selection import budget
 from trbert_deploy.runtimes.environment import environment
 
@@ -57,17 +57,18 @@ def make_bundle(folder: Path, **shape: int) -> Bundle:
     """
     from trbert_deploy.checkpoint import load_checkpoint
     from trbert_deploy.export.exporter import export_bundle
-    from trbert_deploy.model import TRBertConfig, TRBertForSequenceClassification
+    from trbert_deploy.model import TRBertConfig, model_class
+    from trbert_deploy.tasks import TASKS
 
     with tempfile.TemporaryDirectory() as checkpoint:
         config = TRBertConfig(backbone={"model_type": "bert", **shape}, num_labels=2)
-        TRBertForSequenceClassification(config).save_pretrained(checkpoint)
+        model_class(TASKS.get("sequence-classification"))(config).save_pretrained(checkpoint)
         return export_bundle(
             load_checkpoint(checkpoint),
             folder,
             keep=KEEP,
             with_dense=True,
-            with_reference=False,
+            reference=False,
             source="random BERT",
             progress=lambda line: print(line, file=sys.stderr),
         )
@@ -75,10 +76,10 @@ def make_bundle(folder: Path, **shape: int) -> Bundle:
 
 def flops_ratio(bundle: Bundle, length: int) -> float:
     """Exact FLOPs of the dense model over those of the staged one, for one row."""
-    shape = ModelShape.of(bundle.manifest)
-    kept = tuple(int(budget(np.array([length]), keep)[0]) for keep in bundle.manifest.selection.keep)
+    costs = bundle.manifest.costs
+    kept = tuple(int(budget(np.array([length]), keep)[0]) for keep in bundle.manifest.reduction.fractions)
     row = RowTokens(length, kept)
-    return exact_flops(shape, row.dense) / exact_flops(shape, row)
+    return exact_flops(costs, row.dense) / exact_flops(costs, row)
 
 
 def measure(bundle: Bundle, lengths: list[int], threads: int | None, iterations: int, warmup: int) -> list[Result]:
@@ -127,7 +128,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for the results with raw samples and environment")
     options = parser.parse_args()
 
-    from trbert_deploy.runtimes.onnxruntime.sessions import share_threads
+    from trbert_deploy.runtimes.onnxruntime.pool import share_threads
 
     share_threads(options.threads)  # before the export's own checks size the pool
     with tempfile.TemporaryDirectory() as temporary:

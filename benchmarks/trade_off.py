@@ -6,8 +6,8 @@ TEACHER and the models are checkpoints that a training left behind, DATA is labe
         --data DATA.jsonl.xz --plot trade_off.png --json trade_off.json --markdown trade_off.md
 
 The first model is run under benchmarks/trained_model.py's budgets too. For each model the teacher reads the texts cut
-to the length at which its FLOPs are that model's. With `--answers DIR` an interrupted run goes on, and what
-trained_model.py has answered is not answered again.
+to the length at which its FLOPs are that model's. With `--evaluations DIR` an interrupted run goes on, and what
+trained_model.py has evaluated is not evaluated again.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from answers import (
+from evaluations import (
     POLICY,
     TEACHER,
-    Answers,
+    Evaluations,
     Line,
     add_options,
-    answer,
     budget_name,
     cut_line,
+    line_of,
     listed,
     read_labelled,
     write_results,
@@ -38,7 +38,8 @@ from trained_model import BUDGETS
 from trbert_deploy.checkpoint import Checkpoint, load_checkpoint, load_tokenizer
 from trbert_deploy.core.markdown import markdown_table
 from trbert_deploy.runtimes.environment import environment
-from trbert_deploy.training.data import Examples, TokenizedExamples
+from trbert_deploy.training.batches import TokenizedExamples
+from trbert_deploy.training.data import Examples
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Series:
 
 
 def measure(
-    teacher: Checkpoint, models: dict[str, Checkpoint], examples: Examples, answers: Answers
+    teacher: Checkpoint, models: dict[str, Checkpoint], examples: Examples, evaluations: Evaluations
 ) -> tuple[Line, list[Series]]:
     """The teacher's line, and the series beside it.
 
@@ -58,19 +59,21 @@ def measure(
         teacher: dense.
         models: reducing, by name; their tokenizer and length limit are one and the same.
         examples: labelled rows.
-        answers: where lines come from.
+        evaluations: where lines come from.
     """
     first, *_ = models.values()
     tokenizer = load_tokenizer(first.folder)
     rows = TokenizedExamples(examples, tokenizer, first.model.config.backbone.max_position_embeddings)
-    dense = answer(answers, TEACHER, [teacher.model], rows)
-    policy = [(name, answer(answers, POLICY, [checkpoint.model], rows)) for name, checkpoint in models.items()]
-    budget = [(listed(keep, "g"), answer(answers, budget_name(keep), [first.model], rows, keep)) for keep in BUDGETS]
+    dense = line_of(evaluations, TEACHER, [teacher.model], rows)
+    policy = [(name, line_of(evaluations, POLICY, [checkpoint.model], rows)) for name, checkpoint in models.items()]
+    budget = [
+        (listed(keep, "g"), line_of(evaluations, budget_name(keep), [first.model], rows, keep)) for keep in BUDGETS
+    ]
     cut = []
-    shape = dense.evaluations[0].shape
-    for length in sorted({equal_cost_length(shape, rows.lengths, line.flops) for _, line in policy}):
+    costs = dense.evaluations[0].costs
+    for length in sorted({equal_cost_length(costs, rows.lengths, line.flops) for _, line in policy}):
         shorter = TokenizedExamples(examples, tokenizer, length)
-        cut.append((f"{length} tokens", cut_line(answers, teacher.model, length, shorter, rows)))
+        cut.append((f"{length} tokens", cut_line(evaluations, teacher.model, length, shorter, rows)))
     return dense, [
         Series("TR-BERT, policy", policy),
         Series(f"{next(iter(models))} under a budget", budget),
@@ -117,7 +120,7 @@ def main() -> None:
     models = {name or folder: load_checkpoint(Path(folder)) for name, _, folder in named}
     first, *_ = models.values()
     examples = read_labelled(options.data, first.model.config.label_names, options.limit)
-    dense, series = measure(load_checkpoint(options.teacher), models, examples, Answers(options.answers))
+    dense, series = measure(load_checkpoint(options.teacher), models, examples, Evaluations(options.evaluations))
 
     header, *body = table(dense, series)
     text = f"{markdown_table(header, body)}\n\n{len(examples)} rows, PyTorch reference, float32.\n"

@@ -32,15 +32,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from answers import (
+from evaluations import (
     POLICY,
     TEACHER,
-    Answers,
+    Evaluations,
     Line,
     add_options,
-    answer,
     budget_name,
     cut_line,
+    line_of,
     listed,
     read_labelled,
     write_results,
@@ -54,8 +54,8 @@ from trbert_deploy.core.markdown import markdown_table
 from trbert_deploy.core.selection import Selection
 from trbert_deploy.model import TRBertPreTrainedModel
 from trbert_deploy.runtimes.environment import environment
-from trbert_deploy.runtimes.onnxruntime.sessions import share_threads
-from trbert_deploy.training.data import TokenizedExamples
+from trbert_deploy.runtimes.onnxruntime.pool import share_threads
+from trbert_deploy.training.batches import TokenizedExamples
 
 BUDGETS = ((0.5, 0.25), (0.4, 0.15), (0.3, 0.1), (0.2, 0.07))
 _OWN = "policy's means"
@@ -63,22 +63,22 @@ _RANDOM_SEEDS = (0, 1, 2)
 
 
 def model_lines(
-    answers: Answers, teacher: TRBertPreTrainedModel, model: TRBertPreTrainedModel, rows: TokenizedExamples
+    evaluations: Evaluations, teacher: TRBertPreTrainedModel, model: TRBertPreTrainedModel, rows: TokenizedExamples
 ) -> tuple[list[Line], dict[str, Sequence[float]]]:
     """The teacher, the model in policy mode and in budget mode.
 
     Returns:
         The lines in this order, and the budgets by their lines' names; the last one is the policy's own.
     """
-    lines = [answer(answers, TEACHER, [teacher], rows), answer(answers, POLICY, [model], rows)]
+    lines = [line_of(evaluations, TEACHER, [teacher], rows), line_of(evaluations, POLICY, [model], rows)]
     budgets: dict[str, Sequence[float]] = {budget_name(keep): keep for keep in BUDGETS}
     own = lines[-1].kept
     budgets[f"TR-BERT, budget {listed(own, '.3f')} ({_OWN})"] = own
-    return lines + [answer(answers, name, [model], rows, keep) for name, keep in budgets.items()], budgets
+    return lines + [line_of(evaluations, name, [model], rows, keep) for name, keep in budgets.items()], budgets
 
 
 def rival_lines(
-    answers: Answers,
+    evaluations: Evaluations,
     teacher: TRBertPreTrainedModel,
     model: TRBertPreTrainedModel,
     rows: TokenizedExamples,
@@ -89,9 +89,9 @@ def rival_lines(
     lines = []
     for owner, weights in (("TR-BERT", model), ("teacher", teacher)):
         name = f"{owner}'s weights, {_OWN}, ranked by"
-        lines.append(answer(answers, f"{name} attention", [by_attention(weights, layers)], rows, keep))
+        lines.append(line_of(evaluations, f"{name} attention", [by_attention(weights, layers)], rows, keep))
         draws = [at_random(weights, layers, seed) for seed in _RANDOM_SEEDS]
-        lines.append(answer(answers, f"{name} chance", draws, rows, keep))
+        lines.append(line_of(evaluations, f"{name} chance", draws, rows, keep))
     return lines
 
 
@@ -127,9 +127,10 @@ Method: accuracy of {rows} rows under the PyTorch reference, float32; difference
 paired; for chance the mean of {len(_RANDOM_SEEDS)} seeds, the lowest and the highest in brackets.
 {_OWN.capitalize()}: a budget of the mean fractions that the policy keeps. FLOPs of all matrix products over the rows'
 real lengths, the teacher's over the line's. Wall clock under ONNX Runtime {facts["onnxruntime"]}, threads: {threads},
-{facts["cpu"]}: the teacher's median over the line's, on rows drawn at random, which every arm groups by length; arms
-interleaved in one process, tokenization not counted; rounds: {rounds}. Attention and chance have no graphs of their own
-to time: with as many tokens kept the same reducing graphs would run, only the scores would come from elsewhere."""
+{facts["cpu"]}: the teacher's median over the line's, on rows drawn at random, which every backend groups by length;
+backends interleaved in one process, tokenization not counted; rounds: {rounds}. Attention and chance have no graphs of
+their own to time: with as many tokens kept the same reducing graphs would run, only the scores would come from
+elsewhere."""
     return f"{markdown_table(header, body)}\n\n{textwrap.fill(' '.join(method.split()), 120)}\n"
 
 
@@ -192,14 +193,14 @@ def main() -> None:
     )
     rows = tokenize(config.backbone.max_position_embeddings)
 
-    answers = Answers(options.answers)
-    lines, budgets = model_lines(answers, teacher.model, model.model, rows)
+    evaluations = Evaluations(options.evaluations)
+    lines, budgets = model_lines(evaluations, teacher.model, model.model, rows)
     policy = lines[1]
-    length = equal_cost_length(lines[0].evaluations[0].shape, rows.lengths, policy.flops)
+    length = equal_cost_length(lines[0].evaluations[0].costs, rows.lengths, policy.flops)
     cut = tokenize(length)
-    lines.append(cut_line(answers, teacher.model, length, cut, rows))
+    lines.append(cut_line(evaluations, teacher.model, length, cut, rows))
     cut_name = lines[-1].name
-    lines += rival_lines(answers, teacher.model, model.model, rows, policy.kept)
+    lines += rival_lines(evaluations, teacher.model, model.model, rows, policy.kept)
     timings = measure_wall_clock(teacher, model, budgets, cut_name, rows, cut, options.threads)
 
     document = {

@@ -1,4 +1,4 @@
-"""Wall clock of bundles under ONNX Runtime, one run of interleaved arms a batch size."""
+"""Wall clock of bundles under ONNX Runtime, one run of interleaved backends a batch size."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import functools
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from answers import POLICY, TEACHER, progress
+from evaluations import POLICY, TEACHER, progress
 
 from trbert_deploy.api import Engine, load
 from trbert_deploy.bench.stats import latency, speed_up
 from trbert_deploy.bench.timing import interleave
 from trbert_deploy.bench.workload import Dataset, data_workload
 from trbert_deploy.bundle import Bundle
-from trbert_deploy.bundle.manifest import SelectionFacts
 from trbert_deploy.checkpoint import Checkpoint
 from trbert_deploy.core.selection import Selection
+from trbert_deploy.core.specs import TaskSpec
 from trbert_deploy.export.exporter import export_bundle
-from trbert_deploy.training.data import TokenizedExamples
+from trbert_deploy.training.batches import TokenizedExamples
 
 SAMPLE = 256  # rows that are timed
 PASSES = {1: 1, 32: 3}  # batch size: how often the sample is gone through
@@ -33,7 +33,7 @@ SEED = 2021
 
 
 @dataclass(frozen=True)
-class Arm:
+class Timed:
     """What is timed: an engine, on its form of the sampled rows."""
 
     engine: Engine
@@ -79,9 +79,9 @@ def with_budget(bundle: Bundle, keep: Sequence[float]) -> Bundle:
 
     Its fused graph is not: it has the fractions inside.
     """
-    kept = list(Selection.of(keep, len(bundle.manifest.reduction_layers)).keep)
-    selection = SelectionFacts(mode="budget", keep=kept)
-    return Bundle(bundle.folder, bundle.manifest.model_copy(update={"selection": selection}))
+    before = bundle.manifest.reduction
+    reduction = replace(before, mode="budget", fractions=Selection.of(keep, len(before.layers)).fractions)
+    return Bundle(bundle.folder, bundle.manifest.model_copy(update={"reduction": reduction}))
 
 
 def measure_wall_clock(
@@ -95,7 +95,7 @@ def measure_wall_clock(
 ) -> list[Timing]:
     """Export, and time every line that is a bundle, for each batch size of `PASSES`."""
     drawn = np.random.default_rng(SEED).permutation(len(rows))[:SAMPLE]
-    sample, cut_sample = _dataset(rows, drawn), _dataset(cut, drawn)
+    sample, cut_sample = (_dataset(one, drawn, teacher.model.spec) for one in (rows, cut))
     own = list(budgets.values())[-1]
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
 
@@ -104,38 +104,38 @@ def measure_wall_clock(
 
         def export(checkpoint: Checkpoint, folder: str, keep: Sequence[float]) -> Bundle:
             report = functools.partial(_report_export, folder)
-            return export_bundle(checkpoint, Path(temporary) / folder, keep=keep, with_reference=False, progress=report)
+            return export_bundle(checkpoint, Path(temporary) / folder, keep=keep, reference=False, progress=report)
 
         by_budget = export(model, "budget", own)
         teacher_engine = engine(export(teacher, "teacher", []))
-        arms = {TEACHER: Arm(teacher_engine, sample), POLICY: Arm(engine(export(model, "policy", [])), sample)}
-        arms |= {name: Arm(engine(with_budget(by_budget, keep)), sample) for name, keep in budgets.items()}
-        arms[cut_name] = Arm(teacher_engine, cut_sample)
-        return [time_arms(arms, batch_size, passes) for batch_size, passes in PASSES.items()]
+        backends = {TEACHER: Timed(teacher_engine, sample), POLICY: Timed(engine(export(model, "policy", [])), sample)}
+        backends |= {name: Timed(engine(with_budget(by_budget, keep)), sample) for name, keep in budgets.items()}
+        backends[cut_name] = Timed(teacher_engine, cut_sample)
+        return [time_backends(backends, batch_size, passes) for batch_size, passes in PASSES.items()]
 
 
-def time_arms(arms: Mapping[str, Arm], batch_size: int, passes: int) -> Timing:
-    """Go through the sample in batches, all arms interleaved."""
-    workload = data_workload(arms[TEACHER].sample, batch_size, SAMPLE, SEED)
+def time_backends(backends: Mapping[str, Timed], batch_size: int, passes: int) -> Timing:
+    """Go through the sample in batches, all backends interleaved."""
+    workload = data_workload(backends[TEACHER].sample, batch_size, SAMPLE, SEED)
     size = len(workload.batches)
     batches: dict[str, list[dict[str, Any]]] = {
-        name: [arm.sample.batch(rows) for rows in workload.batches] for name, arm in arms.items()
+        name: [one.sample.batch(rows) for rows in workload.batches] for name, one in backends.items()
     }
 
     def call(name: str, number: int) -> object:
-        return arms[name].engine.run(**batches[name][number % size])
+        return backends[name].engine.run(**batches[name][number % size])
 
-    progress(f"timing {workload.name}: {passes * size} rounds of {len(arms)} arms")
+    progress(f"timing {workload.name}: {passes * size} rounds of {len(backends)} backends")
     samples = interleave(
-        {name: functools.partial(call, name) for name in arms}, iterations=passes * size, warmup=WARMUP
+        {name: functools.partial(call, name) for name in backends}, iterations=passes * size, warmup=WARMUP
     )
     timed = np.concatenate(workload.batches * passes)
     return Timing(batch_size, len(timed), int(workload.dataset.lengths[timed].sum()), samples)
 
 
-def _dataset(rows: TokenizedExamples, drawn: npt.NDArray[np.int64]) -> Dataset:
+def _dataset(rows: TokenizedExamples, drawn: npt.NDArray[np.int64], task: TaskSpec) -> Dataset:
     inputs = {name: tensor.numpy() for name, tensor in rows.batch(drawn).inputs.items()}
-    return Dataset(f"{len(drawn)} rows drawn at random", inputs)
+    return Dataset(f"{len(drawn)} rows drawn at random", task, inputs)
 
 
 def _report_export(name: str, line: str) -> None:

@@ -1,135 +1,93 @@
-"""`export`: a checkpoint becomes a bundle, checked against the reference, whole or not at all."""
+"""`export`: a checkpoint becomes a bundle, checked against the reference, whole or not at all.
+
+The graphs stay in memory from pass to pass: traced, in fp16 or int8 if wanted, fused. Then each is written, once, and
+the check runs what was written.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from onnx import ModelProto
-
-from trbert_deploy.bundle import SCHEMA_VERSION, Bundle, GraphFile, Manifest, open_bundle
+from trbert_deploy.bundle import SCHEMA_VERSION, Bundle, Manifest, open_bundle
 from trbert_deploy.bundle.folder import whole_folder
 from trbert_deploy.bundle.golden import write_golden
-from trbert_deploy.bundle.manifest import (
-    MANIFEST_FILE,
-    SCHEMA_FILE,
-    FileFacts,
-    ModelFacts,
-    Precision,
-    layer_range,
-    schema,
-)
+from trbert_deploy.bundle.manifest import MANIFEST_FILE, SCHEMA_FILE, ModelFacts, QuantizationFacts, TokenizerFacts
 from trbert_deploy.bundle.precision import TOLERANCES
-from trbert_deploy.bundle.reader import sha256_of
 from trbert_deploy.checkpoint import Checkpoint, load_tokenizer, save_checkpoint
-from trbert_deploy.core.errors import TRBertError
+from trbert_deploy.core.options import with_changes
 from trbert_deploy.core.selection import Selection
 from trbert_deploy.core.specs import ReductionSpec
+from trbert_deploy.export.calibration_rows import read_requests
 from trbert_deploy.export.check import check_bundle
-from trbert_deploy.export.fuse import fuse
+from trbert_deploy.export.facts import model_facts, reduction_spec
+from trbert_deploy.export.fuse import add_fused
 from trbert_deploy.export.golden import make_golden
-from trbert_deploy.export.graphs import save_graph
-from trbert_deploy.export.precision import Int8Options, make_fp16, make_int8
+from trbert_deploy.export.graphs import DENSE_FILE, FUSED_FILE, Graphs, stage_file
+from trbert_deploy.export.half import Half
+from trbert_deploy.export.int8 import quantize
+from trbert_deploy.export.options import ExportOptions
 from trbert_deploy.export.tokenizer import write_tokenizer
-from trbert_deploy.export.trace import OPSET, trace_dense, trace_stage
+from trbert_deploy.export.trace import OPSET, trace
+from trbert_deploy.export.write import write_graphs, write_manifest
 from trbert_deploy.model import TRBertPreTrainedModel
 from trbert_deploy.runtimes.environment import environment
 from trbert_deploy.runtimes.torch.reference import ReferenceRuntime
+from trbert_deploy.text.tokenizer import BundleTokenizer
 
 _REFERENCE_FOLDER = "reference"
-_FUSED_FILE = "model.onnx"
-_DENSE_FILE = "dense.onnx"
 _GOLDEN_FILE = "golden.json"
 
 
 def export_bundle(
     checkpoint: Checkpoint,
     out: Path,
+    options: ExportOptions | None = None,
     *,
-    keep: Sequence[float] | None = None,
-    with_dense: bool = False,
-    with_reference: bool = True,
-    precision: Precision = "fp32",
-    int8: Int8Options | None = None,
-    force: bool = False,
     source: str | None = None,
     progress: Callable[[str], None] = lambda line: None,
+    **changes: Any,
 ) -> Bundle:
     """Export a checkpoint.
 
     Args:
         checkpoint: what `load_checkpoint` gave.
         out: the folder to make.
-        keep: budget fractions; None for the checkpoint's default, an empty sequence for policy mode.
-        with_dense: whether to export the same weights without reduction too, for comparison.
-        with_reference: whether the PyTorch checkpoint goes into the bundle.
-        precision: what the encoder layers compute in.
-        int8: how, where that is int8; by default as `Int8Options` says.
-        force: whether an existing bundle at `out` is replaced.
+        options: how; by default in float32, with the checkpoint's own selection.
         source: how the manifest names the checkpoint; by default its folder's name.
         progress: is given a line for every step.
+        **changes: attributes of `ExportOptions`, instead of those in `options`: ``precision="fp16"``.
 
     Returns:
         The bundle at `out`.
 
     Raises:
         CheckFailedError: a graph does not reproduce the reference; nothing is left behind.
-        TRBertError: `out` cannot be written, or the arguments do not fit the model.
+        TRBertError: `out` cannot be written, or the options do not go together or do not fit the model.
+        TypeError: there is no such option.
     """
+    chosen = with_changes(options or ExportOptions(), changes, "export_bundle")
     model = checkpoint.model
-    selection = model.config.selection if keep is None else Selection.of(keep, model.num_stages - 1)
-    if with_dense and model.num_stages == 1:
-        raise TRBertError("the checkpoint has no selectors: its bundle is dense already", "leave --with-dense out")
     tokenizer = load_tokenizer(checkpoint.folder)
-    int8 = int8 or Int8Options()
-    if precision == "int8":
-        int8.check(model.spec, len(model.encoder_layers), tokenizer is not None)
-    with _selecting(model, selection), whole_folder(out, force=force, replaceable=is_bundle) as folder:
-        stages, fused, dense = _write_graphs(model, selection, folder, with_dense, progress)
-        tokenizer_facts = None
-        if tokenizer is None:
-            progress("no tokenizer beside the checkpoint: the bundle takes token ids only")
-        else:
-            max_length = model.spec.max_length
-            tokenizer_facts, remark = write_tokenizer(tokenizer, folder, max_length)
-            progress("tokenizer" + (f" ({remark})" if remark else ""))
-        if with_reference:
+    chosen.check(model, tokenizer is not None)
+    selection = chosen.selection(model)
+    with _selecting(model, selection), whole_folder(out, force=chosen.force, replaceable=is_bundle) as folder:
+        making = _Making(model, reduction_spec(model, selection), chosen, folder, progress)
+        graphs = trace(model, bool(selection.fractions), chosen.with_dense, progress)
+        tokenizer_facts = making.write_tokenizer(tokenizer)
+        if chosen.reference:
             save_checkpoint(model, folder / _REFERENCE_FOLDER)
             progress("reference checkpoint")
-        manifest = Manifest(
-            schema_version=SCHEMA_VERSION,
-            model=_model_facts(checkpoint, source),
-            task=model.spec,
-            reduction=_reduction_spec(model, selection),
-            costs=model.costs,
-            precision="fp32",
-            opset=OPSET,
-            stages=stages,
-            fused=fused,
-            dense=dense,
-            tokenizer=tokenizer_facts,
-            golden=_GOLDEN_FILE,
-            reference=_REFERENCE_FOLDER if with_reference else None,
-            files={},
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            environment=environment(),
-        )
-        bundle = Bundle(folder, manifest)
-        if precision == "fp16":
-            bundle = make_fp16(bundle, progress)
-        elif precision == "int8":
-            bundle = make_int8(bundle, int8, progress)
-        reference = ReferenceRuntime(model)
-        golden = make_golden(reference, TOLERANCES[precision])
-        write_golden(golden, folder / _GOLDEN_FILE)
-        result = check_bundle(bundle, reference, golden, progress)
-        if result.near_ties:
-            progress(f"check: {len(result.near_ties)} of {result.rows} rows kept other tokens where logits nearly tie")
-        _write_manifest(bundle.manifest, folder)
+        graphs, quantization = making.convert(graphs, tokenizer_facts)
+        graphs = making.fuse(graphs)
+        bundle = making.write(graphs, model_facts(checkpoint, source), tokenizer_facts, quantization)
+        making.check(bundle)
+        write_manifest(bundle)
     return open_bundle(out)
 
 
@@ -149,72 +107,78 @@ def _selecting(model: TRBertPreTrainedModel, selection: Selection) -> Iterator[N
         model.config.keep = before
 
 
-def _write_graphs(
-    model: TRBertPreTrainedModel,
-    selection: Selection,
-    folder: Path,
-    with_dense: bool,
-    progress: Callable[[str], None],
-) -> tuple[list[GraphFile], GraphFile, GraphFile | None]:
-    traced: list[ModelProto] = []
-    stages: list[GraphFile] = []
-    layers = model.stage_bounds
-    for index in range(model.num_stages):
+@dataclass(frozen=True)
+class _Making:
+    """A bundle that is being made, step by step."""
+
+    model: TRBertPreTrainedModel
+    reduction: ReductionSpec
+    options: ExportOptions
+    folder: Path
+    progress: Callable[[str], None]
+
+    def write_tokenizer(self, tokenizer: Any) -> TokenizerFacts | None:
+        if tokenizer is None:
+            self.progress("no tokenizer beside the checkpoint: the bundle takes token ids only")
+            return None
+        facts, remark = write_tokenizer(tokenizer, self.folder, self.model.spec.max_length)
+        self.progress("tokenizer" + (f" ({remark})" if remark else ""))
+        return facts
+
+    def convert(self, graphs: Graphs, tokenizer: TokenizerFacts | None) -> tuple[Graphs, QuantizationFacts | None]:
+        """The traced graphs in the precision that is wanted; int8's report is written."""
+        task, options = self.model.spec, self.options
+        if options.precision == "fp16":
+            half = Half([output.name for output in task.outputs])
+            self.progress("fp16: weights and states in float16; selection and LayerNormalization in float32")
+            return graphs.apply(lambda file: half), None
+        if options.precision == "int8":
+            rows = read_requests(BundleTokenizer(self.folder, task, tokenizer), task, options.calibration_data)
+            return quantize(graphs, self.reduction, rows, options, self.folder, self.progress)
+        return graphs, None
+
+    def fuse(self, graphs: Graphs) -> Graphs:
         start = time.perf_counter()
-        traced.append(trace_stage(model, index, by_budget=bool(selection.fractions)))
-        stages.append(save_graph(traced[-1], folder, f"stage_{index}.onnx"))
-        progress(
-            f"stage {index + 1} of {model.num_stages}: {layer_range(layers[index], layers[index + 1])}, "
-            f"{time.perf_counter() - start:.1f} s"
+        graphs = add_fused(graphs, self.reduction.fractions, self.model.spec)
+        self.progress(f"fused: {time.perf_counter() - start:.1f} s")
+        return graphs
+
+    def write(
+        self,
+        graphs: Graphs,
+        model: ModelFacts,
+        tokenizer: TokenizerFacts | None,
+        quantization: QuantizationFacts | None,
+    ) -> Bundle:
+        """The bundle with its graphs on the disk; its manifest is in memory, and lists no other file yet."""
+        described, files = write_graphs(graphs, self.folder)
+        manifest = Manifest(
+            schema_version=SCHEMA_VERSION,
+            model=model,
+            task=self.model.spec,
+            reduction=self.reduction,
+            costs=self.model.costs,
+            precision=self.options.precision,
+            quantization=quantization,
+            opset=OPSET,
+            stages=[described[stage_file(index)] for index in range(len(graphs.stages))],
+            fused=described[FUSED_FILE],
+            dense=described.get(DENSE_FILE),
+            tokenizer=tokenizer,
+            golden=_GOLDEN_FILE,
+            reference=_REFERENCE_FOLDER if self.options.reference else None,
+            files=files,
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            environment=environment(),
         )
-    start = time.perf_counter()
-    graph = fuse(traced, selection.fractions, model.spec)
-    traced.clear()
-    fused = save_graph(graph, folder, _FUSED_FILE)
-    progress(f"fused: {time.perf_counter() - start:.1f} s")
-    dense = None
-    if with_dense:
-        start = time.perf_counter()
-        dense = save_graph(trace_dense(model), folder, _DENSE_FILE)
-        progress(f"dense: {time.perf_counter() - start:.1f} s")
-    return stages, fused, dense
+        return Bundle(self.folder, manifest)
 
-
-def _model_facts(checkpoint: Checkpoint, source: str | None) -> ModelFacts:
-    config = checkpoint.model.config
-    backbone = config.backbone
-    return ModelFacts(
-        source=source or checkpoint.folder.resolve().name,
-        source_class=checkpoint.source_class,
-        model_class=type(checkpoint.model).__name__,
-        backbone=backbone.model_type,
-        num_layers=backbone.num_hidden_layers,
-        hidden_size=backbone.hidden_size,
-        num_attention_heads=backbone.num_attention_heads,
-        intermediate_size=checkpoint.model.parts.intermediate_size(backbone),
-        parameters=sum(parameter.numel() for parameter in checkpoint.model.parameters()),
-        labels=config.label_names if checkpoint.model.task.labelled else [],
-    )
-
-
-def _reduction_spec(model: TRBertPreTrainedModel, selection: Selection) -> ReductionSpec:
-    return ReductionSpec(
-        kind=model.reduction.name,
-        layers=tuple(model.config.reduction_layers),
-        fate=model.reduction.fate,
-        mode=selection.mode,
-        fractions=selection.fractions,
-        full_length=model.full_length,
-    )
-
-
-def _write_manifest(manifest: Manifest, folder: Path) -> None:
-    """The manifest comes last: it lists every other file with its hash."""
-    (folder / SCHEMA_FILE).write_text(json.dumps(schema(), indent=2) + "\n", encoding="utf-8")
-    files = {
-        path.relative_to(folder).as_posix(): FileFacts(sha256=sha256_of(path), bytes=path.stat().st_size)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    complete = manifest.model_copy(update={"files": files})
-    (folder / MANIFEST_FILE).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    def check(self, bundle: Bundle) -> None:
+        """Write golden vectors, and hold every graph against the reference."""
+        reference = ReferenceRuntime(self.model)
+        golden = make_golden(reference, TOLERANCES[self.options.precision])
+        write_golden(golden, bundle.path(_GOLDEN_FILE))
+        result = check_bundle(bundle, reference, golden, self.progress)
+        if result.near_ties:
+            kept = f"{len(result.near_ties)} of {result.rows} rows kept other tokens"
+            self.progress(f"check: {kept} where logits nearly tie")

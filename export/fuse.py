@@ -2,167 +2,179 @@
 
 Between two stages stand the few operators that a host would run: all rows go on, in order, and as many tokens are
 gathered as the widest row kept. In budget mode that number follows from the shape of the input alone, which is what
-lets TensorRT build the graph; in policy mode and in multiple choice it follows from the data.
+lets TensorRT build the graph; in policy mode, and where a task protects tokens, it follows from the data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
-import onnx
-from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+import onnx_ir as ir
 
 from trbert_deploy.bundle.manifest import NEXT
 from trbert_deploy.core.selection import BUDGET_SCALE, millionths
 from trbert_deploy.core.specs import TaskSpec
+from trbert_deploy.export.graphs import Graphs
 
 #: Output of the fused graph: the keep mask of a reduction, counted from 1; as `next_keep_mask` of that stage.
 KEEP_MASK_OUTPUT = "keep_mask_{}"
 
 
-def fuse(stages: Sequence[ModelProto], fractions: Sequence[float], task: TaskSpec) -> ModelProto:
+def add_fused(graphs: Graphs, fractions: Sequence[float], task: TaskSpec) -> Graphs:
+    """The graphs with the fused one; see `fuse`.
+
+    Needs: stages in their final precision, since what is done to a stage later is not done to its copy in here.
+    """
+    return replace(graphs, fused=fuse(graphs.stages, fractions, task))
+
+
+def fuse(stages: Sequence[ir.Model], fractions: Sequence[float], task: TaskSpec) -> ir.Model:
     """One graph of all stages.
 
+    Needs: stages that are chained as `stage_spec` says, without subgraphs, all of one opset.
+    Ensures: it takes the caller's inputs of all stages and gives the task's outputs and, for each reduction,
+    ``keep_mask_1``, ``keep_mask_2``, ... The stages are not changed; the weights are theirs.
+
     Args:
-        stages: the stage graphs, in order; they are not changed.
+        stages: in order.
         fractions: budget fractions, or empty in policy mode.
         task: of the model.
-
-    Returns:
-        A graph that takes the caller's inputs of all stages and gives the task's outputs and, for each reduction,
-        ``keep_mask_1``, ``keep_mask_2``, ...
     """
-    graph = GraphProto(name="trbert")
-    glue = _Glue(graph, stages, fractions, task)
-    inputs: dict[str, onnx.ValueInfoProto] = {}
+    graph = ir.Graph([], [], nodes=[], opset_imports=dict(stages[0].graph.opset_imports), name="trbert")
+    fused = _Fused(graph, fractions, task)
     for index, stage in enumerate(stages):
-        prefix = f"stage_{index}/"
-        names = {value.name: glue.source(value.name, index) for value in stage.graph.input}
-        for value in stage.graph.input:
-            if names[value.name] == value.name:
-                inputs.setdefault(value.name, value)
-        if index == len(stages) - 1:
-            names |= {value.name: value.name for value in stage.graph.output}
-        for initializer in stage.graph.initializer:
-            copied = graph.initializer.add()
-            copied.CopyFrom(initializer)
-            copied.name = prefix + initializer.name
-        for node in stage.graph.node:
-            _add_renamed(graph, node, names, prefix)
-    for index in range(len(stages) - 1):
-        glue.add("Identity", [f"stage_{index}/{NEXT}keep_mask"], KEEP_MASK_OUTPUT.format(index + 1))
-    graph.input.extend(inputs.values())
-    graph.output.extend(stages[-1].graph.output)
-    graph.output.extend(
-        helper.make_tensor_value_info(
-            KEEP_MASK_OUTPUT.format(index + 1), onnx.TensorProto.INT64, ["batch", f"width_{index + 1}"]
-        )
-        for index in range(len(stages) - 1)
-    )
-    return helper.make_model(
-        graph, opset_imports=stages[0].opset_import, ir_version=stages[0].ir_version, producer_name="trbert-deploy"
-    )
+        fused.add_stage(stage.graph, index, last=index == len(stages) - 1)
+    for index, outputs in enumerate(fused.given[:-1], start=1):
+        mask = fused.op("Identity", [outputs[f"{NEXT}keep_mask"]], KEEP_MASK_OUTPUT.format(index))
+        mask.type = ir.TensorType(ir.DataType.INT64)
+        mask.shape = ir.Shape(["batch", f"width_{index}"])
+        graph.outputs.append(mask)
+    return ir.Model(graph, ir_version=stages[0].ir_version, producer_name="trbert-deploy")
 
 
-def _add_renamed(graph: GraphProto, node: NodeProto, names: dict[str, str], prefix: str) -> None:
-    copied = graph.node.add()
-    copied.CopyFrom(node)
-    copied.name = prefix + node.name
-    if any(attribute.g.node or attribute.graphs for attribute in node.attribute):
-        raise ValueError(f"node {node.name} holds a subgraph, which the stages never do")
-    for refs in (copied.input, copied.output):
-        for place, name in enumerate(refs):
-            if name:
-                refs[place] = names.get(name, prefix + name)
+class _Fused:
+    """The graph as it grows, and the operators between stages, each added when a stage first asks for it.
 
+    Attributes:
+        given: for each stage so far its outputs by name.
+    """
 
-class _Glue:
-    """The operators between stages, added to the graph when a stage asks for one of its inputs."""
-
-    def __init__(
-        self, graph: GraphProto, stages: Sequence[ModelProto], fractions: Sequence[float], task: TaskSpec
-    ) -> None:
+    def __init__(self, graph: ir.Graph, fractions: Sequence[float], task: TaskSpec) -> None:
+        self.given: list[dict[str, ir.Value]] = []
         self._graph = graph
-        self._given = [{value.name for value in stage.graph.output} for stage in stages]
         self._fractions = fractions
         self._task = task
-        self._made: set[str] = set()
+        self._made: dict[str, ir.Value] = {}
 
-    def source(self, name: str, stage: int) -> str:
-        """The tensor that feeds this input of a stage: one of the caller's, an earlier stage's, or made here."""
+    def add_stage(self, stage: ir.Graph, index: int, *, last: bool) -> None:
+        """Copy a stage; its names get its number in front, but for the task's outputs."""
+        prefix = f"stage_{index}/"
+        here: dict[ir.Value | None, ir.Value | None] = {None: None}
+        here |= {value: self._source(value, index) for value in stage.inputs}
+        for value in stage.initializers.values():
+            weight = _copy(value, prefix + str(value.name))
+            self._graph.register_initializer(weight)
+            here[value] = weight
+        for node in stage:
+            made = [_copy(value, str(value.name) if last and value.is_graph_output() else prefix + str(value.name))
+                    for value in node.outputs]  # fmt: skip
+            inputs = [here[value] for value in node.inputs]
+            attributes = node.attributes.values()
+            if any(one.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for one in attributes):
+                raise ValueError(f"node {node.name} holds a subgraph, which the stages never do")
+            name = prefix + str(node.name)
+            self._graph.append(ir.Node(node.domain, node.op_type, inputs, attributes, outputs=made, name=name))
+            here |= dict(zip(node.outputs, made, strict=True))
+        outputs = {str(value.name): here[value] for value in stage.outputs}
+        self.given.append({name: value for name, value in outputs.items() if value is not None})
+        if last:
+            self._graph.outputs.extend(self.given[-1].values())
+
+    def op(self, operator: str, inputs: Sequence[ir.Value], name: str, **attributes: int) -> ir.Value:
+        """Append a node and return its output."""
+        made = ir.Value(name=name)
+        given = [ir.AttrInt64(key, value) for key, value in attributes.items()]
+        self._graph.append(ir.Node("", operator, inputs, given, outputs=[made], name=f"glue/{name}"))
+        return made
+
+    def _source(self, value: ir.Value, stage: int) -> ir.Value:
+        """The tensor that feeds this input of a stage: an earlier stage's, one made here, or one of the caller's."""
+        name = str(value.name)
         if name == "rows":
-            return self._once("rows", lambda out: self._range(self._batch(), out))
+            return self._once("rows", lambda out: self._range(self._size(0), out))
         if name == "keep":
             return self._once(f"keep_{stage}", lambda out: self._range(self._width(stage), out))
         if name == "budget":
             return self._once(f"budget_{stage}", lambda out: self._portion(self._lengths(), stage, out))
-        if stage > 0 and NEXT + name in self._given[stage - 1]:
-            return f"stage_{stage - 1}/{NEXT}{name}"
-        return name
+        if stage > 0 and NEXT + name in self.given[stage - 1]:
+            return self.given[stage - 1][NEXT + name]
+        return self._caller(name, value)
 
-    def add(self, operator: str, inputs: Sequence[str], output: str, **attributes: int) -> str:
-        """Append a node and return its output."""
-        self._graph.node.append(
-            helper.make_node(operator, list(inputs), [output], f"glue/{output}", None, None, None, **attributes)
-        )
-        return output
+    def _caller(self, name: str, like: ir.Value | None = None) -> ir.Value:
+        """One of the caller's inputs."""
+        if name not in self._made:
+            assert like is not None, f"no stage so far takes {name}"
+            self._made[name] = _copy(like, name)
+            self._graph.inputs.append(self._made[name])
+        return self._made[name]
 
-    def _once(self, name: str, make: Callable[[str], object]) -> str:
-        output = f"glue/{name}"
-        if output not in self._made:
-            self._made.add(output)
-            make(output)
-        return output
+    def _once(self, name: str, make: Callable[[str], ir.Value]) -> ir.Value:
+        name = f"glue/{name}"
+        if name not in self._made:
+            self._made[name] = make(name)
+        return self._made[name]
 
-    def _constant(self, value: int | list[int]) -> str:
+    def _constant(self, value: int | list[int]) -> ir.Value:
         array = np.array(value, dtype=np.int64)
         name = f"glue/const_{'_'.join(str(v) for v in np.atleast_1d(array))}_{array.ndim}"
         if name not in self._made:
-            self._made.add(name)
-            self._graph.initializer.append(numpy_helper.from_array(array, name))
-        return name
+            self._made[name] = ir.Value(name=name, const_value=ir.tensor(array, name=name))
+            self._graph.register_initializer(self._made[name])
+        return self._made[name]
 
-    def _size(self, axis: int) -> str:
+    def _size(self, axis: int) -> ir.Value:
         """A scalar: the size of input_ids along an axis (-1: tokens)."""
-        return self._once(
-            f"size_{'tokens' if axis else 'batch'}",
-            lambda out: self.add(
-                "Gather",
-                [self._once("shape", lambda o: self.add("Shape", ["input_ids"], o)), self._constant(axis)],
-                out,
-                axis=0,
-            ),
-        )
 
-    def _batch(self) -> str:
-        return self._size(0)
+        def make(out: str) -> ir.Value:
+            shape = self._once("shape", lambda name: self.op("Shape", [self._caller("input_ids")], name))
+            return self.op("Gather", [shape, self._constant(axis)], out, axis=0)
 
-    def _width(self, stage: int) -> str:
+        return self._once(f"size_{'tokens' if axis else 'batch'}", make)
+
+    def _width(self, stage: int) -> ir.Value:
         """A scalar: how many tokens the stage gathers."""
-        if self._fractions and self._task.protected_from is None:
-            return self._once(f"width_{stage}", lambda out: self._portion(self._size(-1), stage - 1, out))
-        return self._once(
-            f"width_{stage}",
-            lambda out: self.add("ReduceMax", [f"stage_{stage - 1}/keep_count"], out, keepdims=0),
-        )
 
-    def _lengths(self) -> str:
-        """[B]: real tokens of each row; in multiple choice of its longest option."""
+        def make(out: str) -> ir.Value:
+            if self._fractions and self._task.protected_from is None:
+                return self._portion(self._size(-1), stage - 1, out)
+            return self.op("ReduceMax", [self.given[stage - 1]["keep_count"]], out, keepdims=0)
 
-        def make(out: str) -> None:
-            mask = "attention_mask"
+        return self._once(f"width_{stage}", make)
+
+    def _lengths(self) -> ir.Value:
+        """[B]: real tokens of each row, of the longest of its sequences."""
+
+        def make(out: str) -> ir.Value:
+            mask = self._caller("attention_mask")
             if self._task.sequences_axis:
-                mask = self.add("ReduceMax", [mask, self._constant([1])], "glue/any_option", keepdims=0)
-            self.add("ReduceSum", [mask, self._constant([1])], out, keepdims=0)
+                mask = self.op("ReduceMax", [mask, self._constant([1])], "glue/any_option", keepdims=0)
+            return self.op("ReduceSum", [mask, self._constant([1])], out, keepdims=0)
 
         return self._once("lengths", make)
 
-    def _portion(self, tokens: str, reduction: int, out: str) -> str:
+    def _portion(self, tokens: ir.Value, reduction: int, out: str) -> ir.Value:
         """ceil(fraction * tokens) in integers, as `trbert_deploy.core.selection.budget`."""
-        scaled = self.add("Mul", [tokens, self._constant(millionths(self._fractions[reduction]))], f"{out}/scaled")
-        raised = self.add("Add", [scaled, self._constant(BUDGET_SCALE - 1)], f"{out}/raised")
-        return self.add("Div", [raised, self._constant(BUDGET_SCALE)], out)
+        scaled = self.op("Mul", [tokens, self._constant(millionths(self._fractions[reduction]))], f"{out}/scaled")
+        raised = self.op("Add", [scaled, self._constant(BUDGET_SCALE - 1)], f"{out}/raised")
+        return self.op("Div", [raised, self._constant(BUDGET_SCALE)], out)
 
-    def _range(self, limit: str, out: str) -> str:
-        return self.add("Range", [self._constant(0), limit, self._constant(1)], out)
+    def _range(self, limit: ir.Value, out: str) -> ir.Value:
+        return self.op("Range", [self._constant(0), limit, self._constant(1)], out)
+
+
+def _copy(value: ir.Value, name: str) -> ir.Value:
+    """The same tensor for another graph; its content is shared."""
+    shape = None if value.shape is None else value.shape.copy()
+    return ir.Value(name=name, shape=shape, type=value.type, const_value=value.const_value)

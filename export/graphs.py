@@ -1,76 +1,82 @@
-"""Graphs into a bundle's folder: checked, standard, of a size that a file can hold."""
+"""A model's ONNX graphs in memory: what export's passes take and give.
+
+They are `onnx_ir` models and not protobuf messages, because of the weights: a graph of onnx_ir refers to them, so that
+the stages, the fused and the dense graph share the tensors of the PyTorch model, and a weight is copied when its graph
+is written or converted, one graph at a time. A message would hold a copy of its own for each graph.
+
+What changes one graph is a pass in onnx_ir's form (`onnx_ir.passes.PassBase`; `Half`, `Quantize`): `Graphs.apply` runs
+it on every graph. What makes one graph of several, or needs rows of data, is a function on `Graphs`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import onnx
-from onnx import ModelProto
+import onnx_ir as ir
 
-from trbert_deploy.bundle import Bundle, GraphFile
-from trbert_deploy.core.errors import CheckFailedError, TRBertError
-from trbert_deploy.core.specs import TensorSpec
-from trbert_deploy.export.fuse import fuse
-
-#: protobuf's limit on one message.
-_MAX_GRAPH_BYTES = 2**31 - 1
+FUSED_FILE = "model.onnx"
+DENSE_FILE = "dense.onnx"
 
 
-def save_graph(graph: ModelProto, folder: Path, name: str) -> GraphFile:
-    """Write a graph.
+@dataclass(frozen=True)
+class Graphs:
+    """The graphs of one model.
 
-    Returns:
-        What the manifest says of it.
-
-    Raises:
-        CheckFailedError: it is not valid, or holds operators outside ai.onnx.
-        TRBertError: it is too large for one file.
+    Attributes:
+        stages: in order.
+        layers: for each encoder layer what the names of its weights begin with, in every graph but the fused one.
+        dense: the same weights without reduction, where that is wanted.
+        fused: all stages in one; None until `trbert_deploy.export.fuse.add_fused` has made it.
     """
-    size = graph.ByteSize()
-    if size > _MAX_GRAPH_BYTES:
-        raise TRBertError(f"{name} would take {size / 2**30:.1f} GiB, an ONNX file holds 2 GiB")
-    path = folder / name
-    onnx.save(graph, path)
-    try:
-        onnx.checker.check_model(str(path), full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise CheckFailedError(f"{name} is not a valid ONNX graph: {error}") from error
-    domains = {node.domain for node in graph.graph.node} - {"", "ai.onnx"}
-    if domains or graph.functions:
-        raise CheckFailedError(f"{name} holds operators outside ai.onnx: {', '.join(sorted(domains))}")
-    return GraphFile(
-        file=name,
-        inputs=[_tensor(value) for value in graph.graph.input],
-        outputs=[_tensor(value) for value in graph.graph.output],
-    )
+
+    stages: tuple[ir.Model, ...]
+    layers: tuple[str, ...]
+    dense: ir.Model | None = None
+    fused: ir.Model | None = None
+
+    def named(self) -> Iterator[tuple[str, ir.Model]]:
+        """The graphs that there are, each with the name of its file."""
+        yield from ((stage_file(index), stage) for index, stage in enumerate(self.stages))
+        if self.fused is not None:
+            yield FUSED_FILE, self.fused
+        if self.dense is not None:
+            yield DENSE_FILE, self.dense
+
+    def apply(self, pass_for: Callable[[str], ir.passes.PassBase]) -> Graphs:
+        """The stages and the dense graph after a pass; a fused graph is made of the new stages.
+
+        Args:
+            pass_for: the pass for the graph of that file.
+        """
+        stages = [pass_for(stage_file(index))(stage).model for index, stage in enumerate(self.stages)]
+        dense = None if self.dense is None else pass_for(DENSE_FILE)(self.dense).model
+        return replace(self, stages=tuple(stages), dense=dense, fused=None)
 
 
-def _tensor(value: onnx.ValueInfoProto) -> TensorSpec:
-    """What the manifest says of an input or output: its type and axes as the graph has them."""
-    tensor = value.type.tensor_type
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-    return TensorSpec(value.name, tuple(dim.dim_param or dim.dim_value for dim in tensor.shape.dim), str(dtype))
+def stage_file(index: int) -> str:
+    """The file of a stage's graph."""
+    return f"stage_{index}.onnx"
 
 
-def rewrite_graphs(bundle: Bundle, convert: Callable[[str, ModelProto], ModelProto]) -> Bundle:
-    """Replace every graph of a bundle that is being written; the fused one is made of the new stages.
+def to_message(model: ir.Model) -> onnx.ModelProto:
+    """A graph as the protobuf message that other libraries convert and that files hold; weights are copied into it.
 
-    Args:
-        bundle: names and order of inputs and outputs stay as its manifest says.
-        convert: is given a graph's file name and the graph.
-
-    Returns:
-        The bundle with what its manifest says of the new graphs.
+    Shapes between nodes are left out: the tracer's optimizer leaves some of them stale, and so does a conversion.
     """
-    manifest = bundle.manifest
-    stages, described = [], []
-    for graph in manifest.stages:
-        stages.append(convert(graph.file, onnx.load(bundle.path(graph.file))))
-        described.append(save_graph(stages[-1], bundle.folder, graph.file))
-    fused = fuse(stages, manifest.reduction.fractions, manifest.task)
-    facts: dict[str, object] = {"stages": described, "fused": save_graph(fused, bundle.folder, manifest.fused.file)}
-    if manifest.dense is not None:
-        dense = convert(manifest.dense.file, onnx.load(bundle.path(manifest.dense.file)))
-        facts["dense"] = save_graph(dense, bundle.folder, manifest.dense.file)
-    return Bundle(bundle.folder, manifest.model_copy(update=facts))
+    message = ir.to_proto(model)
+    assert isinstance(message, onnx.ModelProto)
+    del message.graph.value_info[:]
+    return message
+
+
+def from_message(message: onnx.ModelProto) -> ir.Model:
+    """A converted message as a graph.
+
+    It is written to bytes and read again in between: a message keeps the memory of what was taken out of it, here
+    weights in their former type, until it goes itself; and the graph's weights would hold on to it.
+    """
+    model = ir.from_proto(onnx.ModelProto.FromString(message.SerializeToString()))
+    assert isinstance(model, ir.Model)
+    return model

@@ -12,44 +12,50 @@ Softmax stays in float16: its largest term is 1, so nothing overflows, and runti
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection
 
 import onnx
+import onnx_ir as ir
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
+from trbert_deploy.export.graphs import from_message, to_message
 from trbert_deploy.export.selection_nodes import selection_nodes
 
-#: Beyond it nothing is meant literally: masks only. `trbert_deploy.tasks.NO_LOGIT` is exactly this, and stays.
+#: Beyond it nothing is meant literally: masks only. `trbert_deploy.core.specs.NO_LOGIT` is exactly this, and stays.
 _LARGEST_CONSTANT = 1e4
 
 _NORM = "LayerNormalization"
 
 
-def to_half(graph: onnx.ModelProto, outputs: Collection[str]) -> onnx.ModelProto:
-    """Convert a stage graph, or the dense graph.
+class Half(ir.passes.FunctionalPass):
+    """A stage graph, or the dense graph, in float16.
+
+    Needs: a float32 graph as it was traced.
+    Ensures: strongly typed, float32 and float16 meet at Cast nodes only. States that are handed from stage to stage are
+    float16.
 
     Args:
-        graph: float32; it is not changed.
-        outputs: the task's outputs, which stay float32; states handed from stage to stage become float16.
-
-    Returns:
-        The same graph, strongly typed: float32 and float16 meet at Cast nodes only.
+        outputs: names of the task's outputs, which stay float32.
     """
-    graph = copy.deepcopy(graph)
-    blocked = selection_nodes(graph) | {node.name for node in graph.graph.node if node.op_type == _NORM}
-    _own_constants(graph.graph, blocked)
-    half: onnx.ModelProto = convert_float_to_float16(
-        graph,
-        max_finite_val=_LARGEST_CONSTANT,
-        keep_io_types=list(outputs),
-        op_block_list=[*DEFAULT_OP_BLOCK_LIST, _NORM],
-        node_block_list=sorted(blocked),
-    )
-    del half.graph.value_info[:]
-    _join(half.graph)
-    _tidy(half.graph)
-    return half
+
+    def __init__(self, outputs: Collection[str]) -> None:
+        self._outputs = list(outputs)
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """See `onnx_ir.passes.PassBase`."""
+        message = to_message(model)
+        blocked = selection_nodes(message) | {node.name for node in message.graph.node if node.op_type == _NORM}
+        _own_constants(message.graph, blocked)
+        half: onnx.ModelProto = convert_float_to_float16(
+            message,
+            max_finite_val=_LARGEST_CONSTANT,
+            keep_io_types=self._outputs,
+            op_block_list=[*DEFAULT_OP_BLOCK_LIST, _NORM],
+            node_block_list=sorted(blocked),
+        )
+        _join(half.graph)
+        _tidy(half.graph)
+        return ir.passes.PassResult(from_message(half), modified=True)
 
 
 def _own_constants(graph: onnx.GraphProto, names: Collection[str]) -> None:

@@ -19,77 +19,107 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
-import tempfile
-from collections.abc import Collection, Iterator
-from pathlib import Path
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
+import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.calibrate import TensorsData, save_tensors_data
+import onnx_ir as ir
+from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
+from onnxruntime.quantization.calibrate import TensorsData
+from onnxruntime.quantization.quant_utils import add_infer_metadata
 
-from trbert_deploy.bundle.manifest import QuantizationForm
+from trbert_deploy.core.precision import QuantizationForm
+from trbert_deploy.export.graphs import from_message, to_message
 
-#: The products of the layers' linear maps: see `trbert_deploy.model.layers`.
-PRODUCTS = ("Gemm",)
+#: The products of the layers' linear maps: see `trbert_deploy.backbones.Backbone.layer`.
+PRODUCT = "Gemm"
 
-_LAYER = re.compile(r"\.layer\.(\d+)\.")  # model.backbone.encoder.layer.3..., DistilBERT: ...transformer.layer.3...
-
-
-def layer_products(graph: onnx.ModelProto) -> dict[int, list[str]]:
-    """Names of the matrix products with the weights of each encoder layer in a graph, by the layer's number."""
-    weights = {weight.name for weight in graph.graph.initializer}
-    products: dict[int, list[str]] = {}
-    for node in graph.graph.node:
-        if node.op_type in PRODUCTS and node.input[1] in weights and (found := _LAYER.search(node.input[1])):
-            products.setdefault(int(found[1]), []).append(node.name)
-    return products
+#: The lower and upper end of what a tensor holds, by the tensor's name.
+Ranges = Mapping[str, tuple[np.float32, np.float32]]
 
 
-def to_int8(
-    graph: onnx.ModelProto, ranges: TensorsData, form: QuantizationForm, layers: Collection[int]
-) -> onnx.ModelProto:
-    """Quantize a stage graph, or the dense graph.
+def products(graph: ir.Graph) -> list[ir.Node]:
+    """The matrix products with a weight."""
+    return [node for node in graph if node.op_type == PRODUCT and _weight(node) is not None]
+
+
+def layer_products(graph: ir.Graph, layers: Sequence[str]) -> dict[int, list[str]]:
+    """Names of the matrix products with the weights of each encoder layer in a graph, by the layer's number.
 
     Args:
-        graph: float32; it is not changed.
-        ranges: of this graph's activations, from `calibrate`.
-        form: see the top of this module.
-        layers: which encoder layers.
-
-    Returns:
-        The graph with Q/DQ nodes; as it was where it has none of the layers.
+        graph: as it was traced.
+        layers: see `trbert_deploy.export.graphs.Graphs`.
     """
-    names = [name for layer, own in layer_products(graph).items() if layer in layers for name in own]
-    quantized = onnx.ModelProto()
-    quantized.CopyFrom(graph)
-    if not names:
-        return quantized
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        cache, out = Path(folder) / "ranges.json", Path(folder) / "quantized.onnx"
-        save_tensors_data(ranges, cache)
-        quantize_static(
-            quantized,
-            out,
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(PRODUCTS),
-            nodes_to_quantize=names,
+    found: dict[int, list[str]] = {}
+    for node in products(graph):
+        for number, start in enumerate(layers):
+            if str(_weight(node)).startswith(start):
+                found.setdefault(number, []).append(str(node.name))
+    return found
+
+
+def _weight(product: ir.Node) -> str | None:
+    """The name of what a product multiplies with, where that is a weight."""
+    value = product.inputs[1]
+    return value.name if value is not None and value.is_initializer() else None
+
+
+class Quantize(ir.passes.FunctionalPass):
+    """A stage graph, or the dense graph, with Q/DQ nodes around some products.
+
+    Needs: a float32 graph as it was traced, and ranges of what its products read.
+    Ensures: only these products read dequantized integers; everything else is as it was.
+
+    Args:
+        ranges: from `trbert_deploy.export.calibration.calibrate`.
+        form: see the top of this module.
+        names: of the products; those of other graphs do no harm.
+    """
+
+    def __init__(self, ranges: Ranges, form: QuantizationForm, names: Collection[str]) -> None:
+        self._ranges = ranges
+        self._form = form
+        self._names = frozenset(names)
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """See `onnx_ir.passes.PassBase`."""
+        chosen = [node for node in products(model.graph) if node.name in self._names]
+        if not chosen:
+            return ir.passes.PassResult(model.clone(), modified=False)
+        message = to_message(model)
+        # Only these types are asked for. Without the mark the quantizer would infer all, through a file.
+        read = {str(node.inputs[0].name) for node in chosen if node.inputs[0] is not None}
+        for name in sorted(read):
+            message.graph.value_info.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+        add_infer_metadata(message)
+        with _quiet():
+            quantizer = self._quantizer(message, [str(node.name) for node in chosen])
+            quantized: onnx.ModelProto = quantizer.quantize_model()
+            quantizer.model.topological_sort()  # new nodes come last
+        del quantized.graph.value_info[:]
+        del quantized.metadata_props[:]
+        return ir.passes.PassResult(from_message(quantized), modified=True)
+
+    def _quantizer(self, message: onnx.ModelProto, names: list[str]) -> QDQQuantizer:
+        return QDQQuantizer(
+            message,
             per_channel=True,
-            activation_type=QuantType.QUInt8 if form == "cpu" else QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,  # the cache's: `calibrate` has cut the ranges already
-            calibration_cache_path=cache,
+            reduce_range=False,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QUInt8 if self._form == "cpu" else QuantType.QInt8,
+            # The method's name stands for plain ends: `calibrate` has cut them already.
+            tensors_range=TensorsData(CalibrationMethod.MinMax, dict(self._ranges)),
+            nodes_to_quantize=names,
+            nodes_to_exclude=[],
+            op_types_to_quantize=[PRODUCT],
             extra_options={
-                "ActivationSymmetric": form == "tensorrt",
+                "ActivationSymmetric": self._form == "tensorrt",
                 "WeightSymmetric": True,
-                "QuantizeBias": form == "cpu",
+                "QuantizeBias": self._form == "cpu",
                 # A product's result goes on in float32: what reads it is elementwise.
-                "OpTypesToExcludeOutputQuantization": list(PRODUCTS),
+                "OpTypesToExcludeOutputQuantization": [PRODUCT],
             },
         )
-        quantized = onnx.load(out)
-    del quantized.graph.value_info[:]
-    return quantized
 
 
 @contextlib.contextmanager

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
-from onnxruntime.quantization.calibrate import TensorsData
 
-from trbert_deploy.bundle.manifest import QuantizationForm
+from trbert_deploy.core.precision import QuantizationForm
 from trbert_deploy.core.request import Request
 from trbert_deploy.core.specs import ReductionSpec
-from trbert_deploy.export.calibration import GraphRunner, session_on
-from trbert_deploy.export.quantize import layer_products, to_int8
+from trbert_deploy.export.graphs import Graphs
+from trbert_deploy.export.quantize import Quantize, Ranges, layer_products
+from trbert_deploy.export.sessions import GraphRunner, session_on
 from trbert_deploy.runtimes.base import Result
 from trbert_deploy.runtimes.pipeline import StagePipeline
 
@@ -41,9 +39,9 @@ class LayerSensitivity:
 
 
 def measure_sensitivity(
-    graphs: Sequence[Path],
+    graphs: Graphs,
     reduction: ReductionSpec,
-    ranges: Sequence[TensorsData],
+    ranges: Sequence[Ranges],
     requests: Sequence[Request],
     form: QuantizationForm,
     on_layer: Callable[[LayerSensitivity], None] = lambda found: None,
@@ -51,9 +49,9 @@ def measure_sensitivity(
     """Run rows with one layer quantized, for every layer.
 
     Args:
-        graphs: float32 stage graphs, in order.
+        graphs: as they were traced, in float32.
         reduction: of the model.
-        ranges: of each graph's activations.
+        ranges: of each stage.
         requests: single rows.
         form: of int8.
         on_layer: called after each layer.
@@ -61,22 +59,18 @@ def measure_sensitivity(
     Returns:
         One entry a layer, the one that suffers most first.
     """
-    runner = GraphRunner(graphs)
+    runner = GraphRunner(graphs.stages)
     pipeline = StagePipeline(runner, runner.inputs, reduction)
     wanted = [pipeline.run(request, want_kept=True) for request in requests]
     found = []
-    with tempfile.TemporaryDirectory() as folder:
-        for stage, path in enumerate(graphs):
-            graph = onnx.load(path)
-            whole = runner.sessions[stage]
-            for layer in layer_products(graph):
-                quantized = Path(folder) / "quantized.onnx"
-                onnx.save(to_int8(graph, ranges[stage], form, [layer]), quantized)
-                runner.sessions[stage] = session_on(quantized)
-                given = [pipeline.run(request, want_kept=True) for request in requests]
-                found.append(_compare(layer, stage, given, wanted))
-                on_layer(found[-1])
-            runner.sessions[stage] = whole
+    for stage, graph in enumerate(graphs.stages):
+        whole = runner.sessions[stage]
+        for layer, names in layer_products(graph.graph, graphs.layers).items():
+            runner.sessions[stage] = session_on(Quantize(ranges[stage], form, names)(graph).model)
+            given = [pipeline.run(request, want_kept=True) for request in requests]
+            found.append(_compare(layer, stage, given, wanted))
+            on_layer(found[-1])
+        runner.sessions[stage] = whole
     return sorted(found, key=lambda one: -one.mean_difference)
 
 

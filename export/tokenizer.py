@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 
 from trbert_deploy.bundle.manifest import TokenizerFacts
-from trbert_deploy.runtimes.onnxruntime.sessions import pool_is_shared
+from trbert_deploy.export.sessions import session_options
 
 TOKENIZER_FOLDER = "tokenizer"
 TOKENIZER_GRAPH = "tokenizer.onnx"
@@ -51,18 +51,21 @@ def write_tokenizer(tokenizer: Any, folder: Path, max_length: int) -> tuple[Toke
         What the manifest says of it, and a remark for the user where the graph is not the tokenizer's equal.
     """
     tokenizer.save_pretrained(str(folder / TOKENIZER_FOLDER))
-    max_length = min(max_length, int(min(tokenizer.model_max_length, 10**9)))
-    facts = TokenizerFacts(folder=TOKENIZER_FOLDER, onnx=None, onnx_differs_on=[], max_length=max_length)
-    path = folder / TOKENIZER_GRAPH
+    facts = TokenizerFacts(
+        folder=TOKENIZER_FOLDER,
+        family=json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"].lower(),
+        onnx=None,
+        max_length=min(max_length, int(min(tokenizer.model_max_length, 10**9))),
+    )
     try:
-        _write_graph(tokenizer, path)
+        content = _convert(tokenizer)
     except _NotConvertibleError as error:
         return facts, f"no {TOKENIZER_GRAPH}: {error}"
-    ids_of = _graph(path)
+    ids_of = _tokenizer_of(content)
     for probe in _ESSENTIAL:
         if ids_of(probe) != tokenizer(probe)["input_ids"]:
-            path.unlink()
             return facts, f"no {TOKENIZER_GRAPH}: it would give other ids for {probe[:40]!r}"
+    (folder / TOKENIZER_GRAPH).write_bytes(content)
     differs = [kind for kind, probe in _DELICATE.items() if ids_of(probe) != tokenizer(probe)["input_ids"]]
     facts = facts.model_copy(update={"onnx": TOKENIZER_GRAPH, "onnx_differs_on": differs})
     return facts, f"{TOKENIZER_GRAPH} gives other ids for {', '.join(differs)}" if differs else None
@@ -72,7 +75,8 @@ class _NotConvertibleError(Exception):
     """onnxruntime-extensions makes no graph of this tokenizer."""
 
 
-def _write_graph(tokenizer: Any, path: Path) -> None:
+def _convert(tokenizer: Any) -> bytes:
+    """The ONNX file of a tokenizer."""
     from onnxruntime_extensions import gen_processing_models
 
     # Without strip_accents the operator maps accented words to [UNK], whatever the casing says.
@@ -85,7 +89,8 @@ def _write_graph(tokenizer: Any, path: Path) -> None:
         raise _NotConvertibleError(
             f"onnxruntime-extensions does not convert a {type(tokenizer).__name__} ({error})"
         ) from error
-    onnx.save(graph, path)
+    content: bytes = graph.SerializeToString()
+    return content
 
 
 def _strips_accents(tokenizer: Any) -> bool:
@@ -99,14 +104,13 @@ def _strips_accents(tokenizer: Any) -> bool:
     return bool(normalizer.lowercase if strips is None else strips)
 
 
-def _graph(path: Path) -> Callable[[str], list[int]]:
-    """The graph's token ids of a text."""
+def _tokenizer_of(content: bytes) -> Callable[[str], list[int]]:
+    """Token ids of a text by an ONNX file."""
     from onnxruntime_extensions import get_library_path
 
-    options = onnxruntime.SessionOptions()
-    options.use_per_session_threads = not pool_is_shared()
+    options = session_options()
     options.register_custom_ops_library(get_library_path())
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
     def ids_of(text: str) -> list[int]:
         ids = session.run(["input_ids"], {"text": np.array([text])})[0]

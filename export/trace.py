@@ -1,27 +1,69 @@
-"""Trace one stage of the PyTorch reference, or the whole model without reduction, to an ONNX graph."""
+"""Trace the stages of the PyTorch reference, and the whole model without reduction, to ONNX graphs."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import onnx
+import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from trbert_deploy.bundle.manifest import NEXT
-from trbert_deploy.core.specs import Axes, TensorSpec
+from trbert_deploy.bundle.manifest import NEXT, layer_range
+from trbert_deploy.core.specs import TensorSpec
+from trbert_deploy.export.examples import example_inputs
+from trbert_deploy.export.graphs import Graphs
 from trbert_deploy.model import TRBertPreTrainedModel, by_policy, run_stage
 from trbert_deploy.model import by_budget as with_budget
 
 #: The opset of every graph: the newest that ONNX Runtime >= 1.27 and TensorRT >= 10.7 both take whole.
 OPSET = 20
 
-_EXAMPLE_SIZES = {"batch": 2, "batch_before": 3, "length": 12, "kept": 7, "options": 4, "sentences": 3, "candidates": 5}
+
+def trace(
+    model: TRBertPreTrainedModel,
+    by_budget: bool,
+    with_dense: bool = False,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Graphs:
+    """A model's graphs but the fused one, in float32.
+
+    Ensures: standard operators of `OPSET`; inputs and outputs as `stage_spec` says, with dynamic axes of the names that
+    it gives them; no notes of the tracer, and no path of this machine. Weights are the model's own tensors.
+    """
+    stages = []
+    for index in range(model.num_stages):
+        start = time.perf_counter()
+        stages.append(trace_stage(model, index, by_budget))
+        layers = layer_range(model.stage_bounds[index], model.stage_bounds[index + 1])
+        progress(f"stage {index + 1} of {model.num_stages}: {layers}, {time.perf_counter() - start:.1f} s")
+    dense = None
+    if with_dense:
+        start = time.perf_counter()
+        dense = trace_dense(model)
+        progress(f"dense: {time.perf_counter() - start:.1f} s")
+    return Graphs(tuple(stages), layer_names(model), dense)
+
+
+def trace_stage(model: TRBertPreTrainedModel, index: int, by_budget: bool) -> ir.Model:
+    """One stage."""
+    return _trace(model, index, stage_spec(model, index, by_budget), by_budget)
+
+
+def trace_dense(model: TRBertPreTrainedModel) -> ir.Model:
+    """The same weights without reduction: what a speed-up is measured against."""
+    return trace_stage(model.without_reduction(), 0, by_budget=False)
+
+
+def layer_names(model: TRBertPreTrainedModel) -> tuple[str, ...]:
+    """For each encoder layer what the names of its weights in graphs begin with."""
+    names = {module: name for name, module in model.named_modules()}
+    return tuple(f"model.{names[layer]}." for layer in model.encoder_layers)
 
 
 @dataclass(frozen=True)
@@ -49,17 +91,6 @@ def stage_spec(model: TRBertPreTrainedModel, index: int, by_budget: bool) -> Gra
     return GraphSpec(tuple(inputs), outputs)
 
 
-def trace_stage(model: TRBertPreTrainedModel, index: int, by_budget: bool) -> onnx.ModelProto:
-    """The ONNX graph of one stage: dynamic batch, length and kept count."""
-    return _trace(model, index, stage_spec(model, index, by_budget), by_budget)
-
-
-def trace_dense(model: TRBertPreTrainedModel) -> onnx.ModelProto:
-    """The ONNX graph of the same weights without reduction: what a speed-up is measured against."""
-    dense = model.without_reduction()
-    return _trace(dense, 0, stage_spec(dense, 0, by_budget=False), by_budget=False)
-
-
 class _Stage(nn.Module):
     def __init__(self, model: TRBertPreTrainedModel, index: int, spec: GraphSpec, by_budget: bool) -> None:
         super().__init__()
@@ -74,16 +105,15 @@ class _Stage(nn.Module):
         return tuple(result[name.removeprefix(NEXT)] for name in self.spec.outputs)
 
 
-def _trace(model: TRBertPreTrainedModel, index: int, spec: GraphSpec, by_budget: bool) -> onnx.ModelProto:
-    sizes = _EXAMPLE_SIZES | ({"length": 10} if index > 0 else {})
-    example = tuple(_example(tensor, sizes) for tensor in spec.inputs)
+def _trace(model: TRBertPreTrainedModel, index: int, spec: GraphSpec, by_budget: bool) -> ir.Model:
+    example = example_inputs(model, index)
     dynamic = tuple(
         {axis: Dim.DYNAMIC for axis, name in enumerate(tensor.axes) if isinstance(name, str)} for tensor in spec.inputs
     )
     with _quiet():
         program = torch.onnx.export(
             _Stage(model, index, spec, by_budget).eval(),
-            example,
+            tuple(example[tensor.name] for tensor in spec.inputs),
             dynamo=True,
             dynamic_shapes=(dynamic,),
             input_names=[tensor.name for tensor in spec.inputs],
@@ -92,37 +122,38 @@ def _trace(model: TRBertPreTrainedModel, index: int, spec: GraphSpec, by_budget:
             verbose=False,
         )
     assert program is not None
-    graph = program.model_proto
-    _name_dimensions(graph, {tensor.name: tensor.axes for tensor in spec.inputs})
+    graph: ir.Model = program.model
+    _strip(graph.graph)
+    _name_axes(graph.graph, spec)
     return graph
 
 
-def _name_dimensions(graph: onnx.ModelProto, shapes: dict[str, Axes]) -> None:
-    """Give the inputs' axes the names that people read, and forget the tracer's stale intermediate shapes."""
-    del graph.graph.value_info[:]
-    renamed = {}
-    for value in graph.graph.input:
-        for dim, name in zip(value.type.tensor_type.shape.dim, shapes[value.name], strict=True):
-            if dim.dim_param:
-                renamed[dim.dim_param] = str(name)
-                dim.dim_param = str(name)
-    for value in graph.graph.output:
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param:
-                dim.dim_param = renamed.get(dim.dim_param, dim.dim_param)
+def _strip(graph: ir.Graph) -> None:
+    """Take away the tracer's notes, such as stack traces, which name this machine's folders."""
+    graph.metadata_props.clear()
+    values = [*graph.inputs, *graph.initializers.values()]
+    for node in graph:
+        node.metadata_props.clear()
+        values += node.outputs
+    for value in values:
+        value.metadata_props.clear()
 
 
-def _example(tensor: TensorSpec, sizes: dict[str, int]) -> Tensor:
-    """A tensor to trace with; an axis of another package's is of a size that no other is."""
-    shape = [axis if isinstance(axis, int) else sizes.setdefault(axis, 20 + len(sizes)) for axis in tensor.axes]
-    if tensor.dtype == "float32":
-        return torch.randn(shape)
-    fill = {"budget": 4, "question_ends": 6, "keep": 0, "protected": 0, "input_ids": 0, "token_type_ids": 0}
-    if tensor.name == "rows":
-        return torch.tensor([2, 0])
-    if tensor.name == "positions":
-        return torch.arange(shape[1]).expand(shape).contiguous()
-    return torch.full(shape, fill.get(tensor.name, 1), dtype=torch.int64)
+def _name_axes(graph: ir.Graph, spec: GraphSpec) -> None:
+    """Give the inputs' axes the names that people read, and the outputs' those of the inputs."""
+    renamed: dict[str, str] = {}
+    for value, tensor in zip(graph.inputs, spec.inputs, strict=True):
+        assert value.shape is not None
+        for axis, name in enumerate(tensor.axes):
+            traced = value.shape[axis]
+            if isinstance(traced, ir.SymbolicDim):
+                renamed[str(traced.value)] = str(name)
+                value.shape[axis] = str(name)
+    for value in graph.outputs:
+        assert value.shape is not None
+        for axis, traced in enumerate(value.shape):
+            if isinstance(traced, ir.SymbolicDim) and str(traced.value) in renamed:
+                value.shape[axis] = renamed[str(traced.value)]
 
 
 @contextlib.contextmanager

@@ -6,22 +6,11 @@ import os
 import platform
 from importlib import metadata
 
-_PACKAGES = (
-    "trbert-deploy",
-    "numpy",
-    "tokenizers",
-    "torch",
-    "transformers",
-    "onnx",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "onnxruntime-extensions",
-    "onnxruntime-ep-nv-tensorrt-rtx-cu13",
-    "tensorrt",
-    "tensorrt-rtx-cu13-bindings",
-    "tensorrt-rtx-cu13-libs",
-    "cuda-bindings",
-)
+from trbert_deploy.core.errors import first_line
+from trbert_deploy.runtimes.registry import RUNTIMES
+
+#: Distributions whose versions are said, beside those of the runtimes.
+_DISTRIBUTIONS = ("trbert-deploy", "numpy", "tokenizers", "onnx", "onnxruntime-extensions")
 
 #: Where NVIDIA's libraries look whether they may round float32 to TF32: "0" forbids it.
 TF32_SWITCH = "NVIDIA_TF32_OVERRIDE"
@@ -35,15 +24,24 @@ def environment() -> dict[str, str]:
         "cpu": _cpu_name(),
         "cpu_count": str(usable_cpus()),
     }
-    for package in _PACKAGES:
+    facts |= {name: _version(name) for name in _DISTRIBUTIONS}
+    said: dict[str, str] = {}
+    for name in RUNTIMES.names():
         try:
-            facts[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            facts[package] = "not installed"
-    facts["onnxruntime_providers"] = _providers()
-    facts["cuda_device"] = _cuda_device()
-    facts[TF32_SWITCH] = os.environ.get(TF32_SWITCH) or "not set"
-    return facts
+            part = RUNTIMES.get(name)
+            facts |= {one: _version(one) for one in part.distributions or part.packages}
+            for key, value in part.facts().items():
+                said.setdefault(key, value)
+        except Exception as error:  # another package's code must not stop a report
+            said[f"runtime {name}"] = f"does not load: {first_line(error)}"
+    return facts | said | {TF32_SWITCH: os.environ.get(TF32_SWITCH) or "not set"}
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def usable_cpus() -> int:
@@ -63,25 +61,3 @@ def _cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _providers() -> str:
-    try:
-        import onnxruntime
-
-        return ", ".join(onnxruntime.get_available_providers())
-    except Exception:  # a broken installation must not stop a report
-        return "not installed"
-
-
-def _cuda_device() -> str:
-    try:
-        from trbert_deploy.runtimes.tensorrt.gpu import find_gpu
-
-        if gpu := find_gpu():
-            return f"{gpu.name}, compute capability {gpu.compute_capability}, driver for CUDA {gpu.driver}"
-        import torch
-
-        return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
-    except Exception:
-        return "unknown (torch is not installed)"

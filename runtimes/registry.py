@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from trbert_deploy.bundle import Bundle
 from trbert_deploy.core.errors import DeviceError, TRBertError
 from trbert_deploy.core.registry import Registry
-from trbert_deploy.runtimes.base import Runtime
-from trbert_deploy.runtimes.options import MODES, LoadOptions
+from trbert_deploy.runtimes.options import MODES, LoadOptions, Mode
+
+if TYPE_CHECKING:  # the command line reads the parts before numpy is there
+    from trbert_deploy.bundle import Bundle
+    from trbert_deploy.runtimes.base import Runtime
+
+
+Options = TypeVar("Options", bound=LoadOptions)
 
 
 class RuntimePart(ABC):
@@ -23,19 +29,23 @@ class RuntimePart(ABC):
         what: in half a sentence, for help texts.
         modes: which of a bundle's graphs it runs.
         devices: that it runs on, the default first.
-        providers: names of further ways to run under the same library, each on `provider_device`.
-        packages: of its optional packages, the extra that brings each.
+        providers: names of further ways to run under the same library, each on a GPU.
+        packages: of the optional packages that it imports, the extra that brings each.
+        distributions: whose versions `env` says; by default those that are named as `packages`.
         targets: what `bench --beside` can measure: provider and device, by name.
+        proved: the modes that `verify` replays, on the device's own provider; on another one the staged mode alone.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     what: ClassVar[str]
-    modes: ClassVar[Sequence[str]] = MODES
+    modes: ClassVar[Sequence[Mode]] = MODES
     devices: ClassVar[Sequence[str]] = ("cpu",)
     providers: ClassVar[Mapping[str, str]] = {}
     packages: ClassVar[Mapping[str, str]] = {}
+    distributions: ClassVar[Sequence[str]] = ()
     targets: ClassVar[Mapping[str, tuple[str | None, str]]] = {}
+    proved: ClassVar[Sequence[Mode]] = ("staged",)
 
     @abstractmethod
     def open(self, bundle: Bundle, options: LoadOptions) -> Runtime:
@@ -48,6 +58,30 @@ class RuntimePart(ABC):
         Raises:
             TRBertError: it does not run so here; says how to mend it.
         """
+
+    def files(self, bundle: Bundle, mode: Mode) -> list[str]:
+        """The bundle's files that `open` reads, as the manifest names them; the graphs of the mode, unless overridden.
+
+        Args:
+            bundle: an open one.
+            mode: one of `modes`.
+
+        Raises:
+            BundleError: there are files where it would read that the manifest does not vouch for.
+        """
+        manifest = bundle.manifest
+        if mode == "staged":
+            return [stage.file for stage in manifest.stages]
+        graph = manifest.fused if mode == "fused" else manifest.dense
+        return [] if graph is None else [graph.file]
+
+    def label(self, provider: str | None) -> str:
+        """What stands for the runtime and a provider of it in reports, such as ``"ort"`` or ``"ort rtx"``."""
+        return self.name if provider is None else f"{self.name} {provider}"
+
+    def full_title(self, provider: str | None) -> str:
+        """The same for people, such as ``"ONNX Runtime with TensorRT-RTX"``."""
+        return self.title if provider is None else f"{self.title} with {self.providers[provider]}"
 
     def default_device(self, provider: str | None) -> str:
         """The device where none is named."""
@@ -62,15 +96,17 @@ class RuntimePart(ABC):
         return wanted
 
     def facts(self) -> Mapping[str, str]:
-        """What `env` says of it beside the versions of its packages; never fails."""
+        """What `env` says of it beside the versions of its packages; where several say the same, the first counts."""
         return {}
 
-    def resolve(self, options: LoadOptions) -> LoadOptions:
+    def resolve(self, options: Options) -> Options:
         """The options with the device filled in.
 
         Raises:
-            TRBertError: the runtime has no such mode, provider or device.
+            TRBertError: the runtime has no such mode, provider or device, or the number of threads is none.
         """
+        if options.threads is not None and (type(options.threads) is not int or options.threads < 1):
+            raise TRBertError(f"threads must be a whole number of at least 1, not {options.threads!r}")
         if options.mode not in MODES:
             raise TRBertError(f"unknown mode {options.mode!r}", f"one of: {', '.join(MODES)}")
         if options.mode not in self.modes:
@@ -87,12 +123,12 @@ class RuntimePart(ABC):
                 f"provider {options.provider!r} does not run on device {device!r}", "--device cuda, or no --provider"
             )
         if device not in self.devices:
-            hint = (
-                f"one of: {', '.join(self.devices)}"
-                if len(self.devices) > 1
-                else f"--device {self.devices[0]}, or --runtime ort"
+            if len(self.devices) > 1:
+                raise DeviceError(f"unknown device {device!r}", f"one of: {', '.join(self.devices)}")
+            raise DeviceError(
+                f"runtime {self.name!r} does not run on device {device!r}",
+                f"--device {self.devices[0]}, or --runtime ort",
             )
-            raise DeviceError(f"runtime {self.name!r} does not run on device {device!r}", hint)
         return replace(options, device=device)
 
 
@@ -107,11 +143,27 @@ RUNTIMES: Registry[RuntimePart] = Registry(
 )
 
 
+def known_parts() -> list[RuntimePart]:
+    """The parts that can be loaded; one of another package that cannot says so when it is asked for by its name."""
+    parts = []
+    for name in RUNTIMES.names():
+        with contextlib.suppress(TRBertError):
+            parts.append(RUNTIMES.get(name))
+    return parts
+
+
 def targets() -> dict[str, tuple[str, str | None, str]]:
     """Runtime, provider and device of everything that `bench --beside` can measure, by name."""
     return {
-        name: (part.name, provider, device) for part in RUNTIMES for name, (provider, device) in part.targets.items()
+        name: (part.name, provider, device)
+        for part in known_parts()
+        for name, (provider, device) in part.targets.items()
     }
+
+
+def optional_packages() -> dict[str, str]:
+    """Of the optional packages of all runtimes, the extra that brings each; for `missing_extra`."""
+    return {package: extra for part in known_parts() for package, extra in part.packages.items()}
 
 
 def open_runtime(bundle: Bundle, options: LoadOptions) -> Runtime:
@@ -119,6 +171,13 @@ def open_runtime(bundle: Bundle, options: LoadOptions) -> Runtime:
 
     Raises:
         TRBertError: see `RuntimePart.open` and `RuntimePart.resolve`.
+        BundleError: what it would read is not what the manifest vouches for.
     """
+    from trbert_deploy.bundle.vouching import require_vouched
+
     part = RUNTIMES.get(options.runtime)
-    return part.open(bundle, part.resolve(options))
+    resolved = part.resolve(options)
+    tokenizer = bundle.manifest.tokenizer
+    texts = [] if tokenizer is None else [f"{tokenizer.folder}/tokenizer.json"]
+    require_vouched(bundle, [*part.files(bundle, resolved.mode), *texts], hashes=options.verify)
+    return part.open(bundle, resolved)

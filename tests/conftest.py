@@ -7,12 +7,14 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import plugins
 import pytest
 import tracing
 from disk_cache import cached, hash_of
@@ -26,7 +28,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("trbert", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("trbert")
 
-GOLDEN = Path(__file__).parent / "golden"
+TESTS = Path(__file__).parent
+#: Files that take longest are started first, so that the processes end together.
+LONGEST_FIRST = (
+    "cpp/test_sanitizers.py",
+    "runtimes/tensorrt/test_every_graph.py",
+    "cpp/test_answers.py",
+    "training/test_run.py",
+    "runtimes/tensorrt/test_builder.py",
+    "bench/test_benchmarks.py",
+    "export/test_exporter.py",
+    "cpp/test_fuzz.py",
+    "examples/test_triton.py",
+)
+GOLDEN = TESTS / "golden"
 GOLDEN_NAMES = sorted(path.parent.name for path in GOLDEN.glob("*/cases.json"))
 BUDGET = (0.4, 0.15)
 #: Models of `traced` and their budgets, none for policy mode: every task, both backbones, both modes.
@@ -81,19 +96,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Where several processes share the tests, a file's fixtures are made once, and so is the C++ build."""
+    """Where several processes share the tests, a file's fixtures are made once."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "tests/cpp" if nodeid.startswith("tests/cpp/") else nodeid.partition("::")[0]
+            return nodeid.partition("::")[0]
 
+    config.option.loadscopereorder = False  # the order is that of `pytest_collection_modifyitems`
     return ByFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import onnxruntime
 
+    ranks = {file: rank for rank, file in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path.relative_to(TESTS).as_posix(), len(ranks)))
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         for item in items:
             if item.get_closest_marker("gpu"):
@@ -146,7 +164,8 @@ def _tiny_model(
 ) -> Any:
     import torch
 
-    from trbert_deploy.model import MODEL_CLASSES, TRBertConfig
+    from trbert_deploy.model import TRBertConfig, model_class
+    from trbert_deploy.tasks import TASKS
 
     sizes = {
         "bert": {
@@ -163,7 +182,7 @@ def _tiny_model(
         num_labels=num_labels,
     )
     generator = torch.Generator().manual_seed(seed)
-    model = MODEL_CLASSES[task](config)
+    model = model_class(TASKS.get(task))(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "LayerNorm" in name or "layer_norm" in name:
@@ -183,22 +202,24 @@ def tiny_model() -> Callable[..., Any]:
 def _random_rows(model: Any, lengths: Sequence[int], seed: int = 0, options: int = 3) -> list[Arrays]:
     rng = np.random.default_rng(seed)
     vocab_size = model.config.backbone.vocab_size
+    several = model.task.sequences_axis is not None
+    own = {spec.name for spec in model.task.inputs}
     rows = []
     for length in lengths:
-        shape = (1, options, length) if model.task.multiple_choice else (1, length)
+        shape = (1, options, length) if several else (1, length)
         row = {
             "input_ids": rng.integers(0, vocab_size, shape),
             "attention_mask": np.ones(shape, dtype=np.int64),
             "token_type_ids": rng.integers(0, 2, shape),
         }
-        if model.task.multiple_choice:
+        if several:
             for option in range(1, options):  # options of a row differ in length
                 row["attention_mask"][0, option, max(1, length - option) :] = 0
             row["question_ends"] = np.array([max(1, length - 3)])
-        if "sentence_spans" in model.task.inputs:
+        if "sentence_spans" in own:
             middle = (length - 1) // 2
             row["sentence_spans"] = np.array([[[0, middle], [middle, length - 1], [-1, -1]]])
-        if "candidate_positions" in model.task.inputs:
+        if "candidate_positions" in own:
             row["candidate_positions"] = np.array([[0, length // 2, -1, length - 1]])
         rows.append(row)
     return rows
@@ -244,7 +265,7 @@ def _answer(model: Any, inputs: Mapping[str, np.ndarray], keep: Sequence[float] 
         output = model(**{name: torch.from_numpy(array) for name, array in inputs.items()}, keep=keep)
     masks = [mask.numpy() for mask in output.keep_masks]
     chains = [
-        kept_positions([mask[row] for mask in masks], model.task.restores) for row in range(len(inputs["input_ids"]))
+        kept_positions([mask[row] for mask in masks], model.full_length) for row in range(len(inputs["input_ids"]))
     ]
     kept = [[chain[step].tolist() for chain in chains] for step in range(len(masks))]
     return {name: value.numpy() for name, value in output.outputs.items()}, kept
@@ -281,8 +302,17 @@ class Traced:
 
     def fused(self, keep: Sequence[float]) -> Any:
         from trbert_deploy.export.fuse import fuse
+        from trbert_deploy.export.graphs import to_message
 
-        return fuse(self.stages(bool(keep)), keep, multiple_choice=self.model.task.multiple_choice)
+        return to_message(fuse(self.graphs(bool(keep)).stages, keep, self.model.spec))
+
+    def graphs(self, by_budget: bool) -> Any:
+        """The stages as `trbert_deploy.export` has them in memory."""
+        from trbert_deploy.export.graphs import Graphs, from_message
+        from trbert_deploy.export.trace import layer_names
+
+        stages = tuple(from_message(stage) for stage in self.stages(by_budget))
+        return Graphs(stages, layer_names(self.model))
 
 
 @functools.cache
@@ -336,12 +366,43 @@ def traced_model() -> Callable[[Any], Traced]:
     return Traced
 
 
+@pytest.fixture(scope="session", autouse=True)
+def torchs_exporter_unwatched() -> Iterator[None]:
+    """Measuring coverage, Python up to 3.11 looks at every call, and torch's exporter makes so many that it takes twice
+    the time; what it runs of ours, the eager reference runs too."""
+    watch = sys.gettrace()
+    if watch is None:
+        yield
+        return
+    import torch
+
+    export = torch.onnx.export
+
+    def unwatched(*arguments: Any, **options: Any) -> Any:
+        sys.settrace(None)
+        try:
+            return export(*arguments, **options)
+        finally:
+            sys.settrace(watch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", unwatched)
+        yield
+
+
+@pytest.fixture(scope="module")
+def traced_once() -> Iterator[None]:
+    """Exports in this process trace no graph that any test traced before; for tests of what comes after tracing."""
+    with tracing.traced_once():
+        yield
+
+
 @pytest.fixture(scope="session")
 def session_of() -> Callable[[Any], Any]:
     """Starts an ONNX Runtime session on a graph, on the pool that the process's engines share."""
     import onnxruntime
 
-    from trbert_deploy.runtimes.onnxruntime.sessions import share_threads
+    from trbert_deploy.runtimes.onnxruntime.pool import share_threads
 
     def start(graph: Any) -> Any:
         share_threads(None)
@@ -364,17 +425,17 @@ def cli() -> Callable[..., Any]:
     """Runs the command line in this process: `cli("inspect", folder)` gives exit_code, stdout and stderr."""
     from typer.testing import CliRunner
 
-    from trbert_deploy.cli.main import app
+    from trbert_deploy.cli.app import make_app
 
     def run(*arguments: object, **options: Any) -> Any:
-        return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
+        return CliRunner().invoke(make_app(), [str(argument) for argument in arguments], **options)
 
     return run
 
 
 @pytest.fixture(scope="session")
 def own_copy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Copies a folder that is cached on disk to this session's: whatever is written there or beside it, ends with it."""
+    """Copies a folder that is cached on disk to this session's: what is written there or beside it, ends with it."""
     folder = tmp_path_factory.mktemp("bundles")
     return functools.cache(lambda cached: Path(shutil.copytree(cached, folder / cached.name)))
 
@@ -481,7 +542,7 @@ def toy_run(toy_words: list[str], toy_tokenizer: Any, tmp_path_factory: pytest.T
     from transformers import BertConfig, BertForSequenceClassification
 
     from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
-    from trbert_deploy.training.start import with_selectors
+    from trbert_deploy.training.initial import with_selectors
 
     folder = tmp_path_factory.mktemp("run")
     config = BertConfig(
@@ -515,7 +576,40 @@ def shipped_bundle(own_copy: Callable[..., Path]) -> Path:
 
     def make(out: Path) -> None:
         with tracing.traced_once():
-            export_bundle(load_checkpoint(DEFAULT_MODEL), out, with_reference=False)
+            export_bundle(load_checkpoint(DEFAULT_MODEL), out, reference=False)
 
     files = sorted(path for path in shipped_folder(DEFAULT_MODEL).iterdir() if path.is_file())
     return own_copy(cached(f"bundles/shipped-{hash_of(files)}", make))
+
+
+@pytest.fixture(scope="session")
+def plugged(tmp_path_factory: pytest.TempPathFactory) -> plugins.Plugged:
+    """The packages under tests/plugins, installed for programs of their own, not for this process."""
+    return plugins.Plugged(plugins.install(tmp_path_factory.mktemp("plugged")))
+
+
+@pytest.fixture(scope="session")
+def plugged_bundle(plugged: plugins.Plugged, own_copy: Callable[..., Path]) -> Callable[[str], Path]:
+    """Bundles of their parts: "task" is trained with the attended reduction, "backbone" has selectors.
+
+    Tests must not change the folder.
+    """
+
+    def make_task(out: Path) -> None:
+        backbone = {"model_type": "bert", **plugins.BACKBONE}
+        dense = plugged.checkpoint(
+            out / "dense", task="mean-pooled-classification", backbone=backbone, reduction_layers=[], num_labels=2
+        )
+        rows = plugins.write_rows(out / "rows.jsonl")
+        quick = ["--samples", "2", "--batch-size", "8", "--selector-epochs", "1", "--joint-epochs", "1"]
+        plugged.cli("train", dense, "--data", rows, "--out", out / "run", "--reduction", "attended", *quick)
+        trained = out / "run" / "alpha-1" / "model"
+        plugged.cli("export", trained, "--out", out / "bundle", "--with-dense", "--keep", "0.5")
+
+    def make_backbone(out: Path) -> None:
+        backbone = {"model_type": "roformer", "embedding_size": 24, **plugins.BACKBONE}
+        model = plugged.checkpoint(out / "model", task="sequence-classification", backbone=backbone, num_labels=2)
+        plugged.cli("export", model, "--out", out / "bundle", "--with-dense")
+
+    makers = {"task": make_task, "backbone": make_backbone}
+    return functools.cache(lambda name: own_copy(cached(f"bundles/plugin-{name}", makers[name])) / "bundle")

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import pickle
 import shutil
 import subprocess
 import sys
 import textwrap
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ def bundle(golden_bundle) -> Path:
 
 
 @pytest.fixture
-def own_copy(bundle, tmp_path) -> Path:
+def copied(bundle, tmp_path) -> Path:
     return Path(shutil.copytree(bundle, tmp_path / "bundle"))
 
 
@@ -76,7 +78,7 @@ def test_a_run_that_onnx_runtime_does_not_finish_is_an_error_of_ours(bundle):
 
     opened = open_bundle(bundle)
     runner = SessionRunner(opened, opened.manifest.stages, "cpu", None)
-    beyond = {name: np.full((1, 4), 10**6) for name in opened.manifest.stages[0].inputs}
+    beyond = {name: np.full((1, 4), 10**6) for name in opened.manifest.stages[0].input_names}
     with pytest.raises(DeviceError, match=r"ONNX Runtime failed in stage_0\.onnx on cpu: .*out of"):
         runner.run(0, beyond)
     runner.close()
@@ -85,7 +87,8 @@ def test_a_run_that_onnx_runtime_does_not_finish_is_an_error_of_ours(bundle):
 def test_regrouping_changes_no_answer_and_no_order(bundle):
     from trbert_deploy.bundle import open_bundle
     from trbert_deploy.core.request import check_request
-    from trbert_deploy.runtimes.onnxruntime.sessions import StagedRuntime
+    from trbert_deploy.runtimes.onnxruntime.sessions import SessionRunner, SessionRuntime
+    from trbert_deploy.runtimes.pipeline import group_by_count, make_pipeline
 
     opened = open_bundle(bundle)
     rng = np.random.default_rng(1)
@@ -93,11 +96,15 @@ def test_regrouping_changes_no_answer_and_no_order(bundle):
     ids = rng.integers(0, 120, (64, 96))
     mask = (np.arange(96) < lengths[:, None]).astype(np.int64)
     inputs = {"input_ids": ids, "attention_mask": mask}
-    request = check_request(opened.manifest.task_facts, opened.manifest.limit_facts, inputs)
-    regrouped = StagedRuntime(opened).answer(request, want_kept=True)
-    plain = StagedRuntime(opened, plan=lambda stage, counts, sequences: [np.arange(len(counts))]).answer(
-        request, want_kept=True
-    )
+    request = check_request(opened.manifest.task, inputs)
+
+    def result_with(group):
+        runner = SessionRunner(opened, opened.manifest.stages, "cpu", None)
+        runtime = SessionRuntime(runner, make_pipeline(opened, "staged", runner, group), "cpu")
+        return runtime.run(request, want_kept=True)
+
+    regrouped = result_with(group_by_count)
+    plain = result_with(lambda stage, counts, sequences: [np.arange(len(counts))])
     assert plain.group_sizes == [[64], [64], [64]]
     assert len(regrouped.group_sizes[1]) > 1
     assert [sum(sizes) for sizes in regrouped.group_sizes] == [64, 64, 64]
@@ -184,12 +191,22 @@ def test_cuda_answers_as_the_reference(bundle, runtime, mode):
         ({"runtime": "tpu"}, "unknown runtime 'tpu'. one of: ort, trt, torch"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
         ({"mode": "eager"}, "unknown mode 'eager'"),
-        ({"threads": 0}, "threads must be at least 1"),
     ],
 )
 def test_unknown_options_name_the_known(bundle, options, message):
     with pytest.raises(TRBertError, match=message):
         trbert_deploy.load(bundle, **options)
+
+
+def test_options_are_one_object_or_keywords_of_it(bundle):
+    options = trbert_deploy.LoadOptions(mode="fused", share_pool=True)
+    with trbert_deploy.load(bundle, options) as whole, trbert_deploy.load(bundle, mode="fused") as by_name:
+        ids = [[2, 5, 9, 3]]
+        np.testing.assert_array_equal(whole.run(input_ids=ids)["logits"], by_name.run(input_ids=ids)["logits"])
+    with pytest.raises(TRBertError, match="unknown mode 'eager'"):
+        trbert_deploy.load(bundle, options, mode="eager")
+    with pytest.raises(TypeError, match=r"load\(\) takes no speed; it takes runtime, "):
+        trbert_deploy.load(bundle, speed=3)
 
 
 def test_bad_input_is_refused_before_anything_runs(bundle):
@@ -202,27 +219,27 @@ def test_bad_input_is_refused_before_anything_runs(bundle):
             engine.predict(["a text"])
 
 
-def test_a_changed_file_is_found(own_copy):
-    path = own_copy / "stage_1.onnx"
+def test_a_changed_file_is_found(copied):
+    path = copied / "stage_1.onnx"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(BundleError, match=r"sha256 of stage_1\.onnx"):
-        trbert_deploy.load(own_copy, verify=True)
+        trbert_deploy.load(copied, verify=True)
 
 
-def test_a_truncated_graph_is_found_without_hashing(own_copy):
-    path = own_copy / "stage_1.onnx"
+def test_a_truncated_graph_is_found_without_hashing(copied):
+    path = copied / "stage_1.onnx"
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(BundleError, match=r"incomplete: stage_1\.onnx has \d+ bytes"):
-        trbert_deploy.load(own_copy)
+        trbert_deploy.load(copied)
 
 
-def test_a_graph_that_is_none_is_a_bundle_error(own_copy, capfd):
-    path = own_copy / "stage_1.onnx"
+def test_a_graph_that_is_none_is_a_bundle_error(copied, capfd):
+    path = copied / "stage_1.onnx"
     path.write_bytes(b"\xff" * path.stat().st_size)
     with pytest.raises(BundleError, match=r"stage_1\.onnx is no ONNX graph"):
-        trbert_deploy.load(own_copy)
+        trbert_deploy.load(copied, verify=False)
     assert capfd.readouterr().out == ""
 
 
@@ -242,7 +259,8 @@ def test_a_single_item_is_not_taken_for_many(bundle, item):
 def test_cuda_sessions_compute_in_float32(bundle, monkeypatch):
     """TF32, the provider's default, would compare selector logits in 10 bits of mantissa."""
     from trbert_deploy.bundle import open_bundle
-    from trbert_deploy.runtimes import onnxrt
+    from trbert_deploy.runtimes.onnxruntime import sessions
+    from trbert_deploy.runtimes.options import LoadOptions
 
     asked = []
 
@@ -253,58 +271,116 @@ def test_cuda_sessions_compute_in_float32(bundle, monkeypatch):
         def get_providers(self):
             return ["CUDAExecutionProvider"]
 
-    monkeypatch.setattr(onnxrt, "InferenceSession", Session)
-    monkeypatch.setattr(onnxrt.onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    onnxrt.FusedRuntime(open_bundle(bundle), device="cuda")
+    monkeypatch.setattr(sessions, "InferenceSession", Session)
+    monkeypatch.setattr(sessions.onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    sessions.open_sessions(open_bundle(bundle), LoadOptions(device="cuda", mode="fused"))
     assert asked == [{"providers": [("CUDAExecutionProvider", {"use_tf32": "0"})], "enable_fallback": 0}]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": "2.0"}, r"schema version 2\.0, this release reads 1\.x\. upgrade"),
-        ({"schema_version": "0.3"}, r"schema version 0\.3, this release reads 1\.x\. export"),
+        ({"schema_version": "3.0"}, r"schema version 3\.0, this release reads 1\.x to 2\.x\. upgrade"),
+        ({"schema_version": "0.3"}, r"schema version 0\.3, this release reads 1\.x to 2\.x\. export"),
         ({"schema_version": None}, "has no schema_version"),
         ({"stages": []}, "does not follow the schema: stages"),
         ({"files": {"../../etc/passwd": {"sha256": "0" * 64, "bytes": 1}}}, "names a file outside the bundle"),
     ],
 )
-def test_a_manifest_that_is_not_ours_is_refused(own_copy, changes, message):
-    edit_manifest(own_copy, **changes)
+def test_a_manifest_that_is_not_ours_is_refused(copied, changes, message):
+    edit_manifest(copied, **changes)
     with pytest.raises(BundleError, match=message):
-        trbert_deploy.load(own_copy)
+        trbert_deploy.load(copied)
 
 
-def test_a_later_minor_version_is_read(own_copy):
-    edit_manifest(own_copy, schema_version="1.7", something_new={"a": 1})
-    with trbert_deploy.load(own_copy) as engine:
+def test_a_later_minor_version_is_read(copied):
+    edit_manifest(copied, schema_version="2.7", something_new={"a": 1})
+    with trbert_deploy.load(copied) as engine:
         assert verify_engine(engine).passed
 
 
-def test_verification_fails_on_another_models_graphs(golden_bundle, own_copy):
+def test_verification_fails_on_another_models_graphs(golden_bundle, copied):
     """A wrong artifact whose hashes are right: only the golden vectors can tell."""
     from trbert_deploy.bundle.reader import sha256_of
 
     other = golden_bundle(NAME, "0.5,0.2") / "model.onnx"  # the same weights, another selection
-    shutil.copy(other, own_copy / "model.onnx")
-    manifest = json.loads((own_copy / "manifest.json").read_text())
+    shutil.copy(other, copied / "model.onnx")
+    manifest = json.loads((copied / "manifest.json").read_text())
     manifest["files"]["model.onnx"] = {"sha256": sha256_of(other), "bytes": other.stat().st_size}
-    edit_manifest(own_copy, files=manifest["files"])
-    with trbert_deploy.load(own_copy, mode="staged", verify=True) as engine:
+    edit_manifest(copied, files=manifest["files"])
+    with trbert_deploy.load(copied, mode="staged", verify=True) as engine:
         assert verify_engine(engine).passed
-    with trbert_deploy.load(own_copy, mode="fused", verify=True) as engine:
+    with trbert_deploy.load(copied, mode="fused", verify=True) as engine:
         result = verify_engine(engine)
     assert not result.passed
     assert any("kept positions differ" in complaint for complaint in result.complaints)
 
 
-def test_a_bundle_without_reference_says_so(tmp_path, golden):
+def test_a_bundle_without_reference_says_so(tmp_path, golden, traced_once):
     from trbert_deploy.checkpoint import load_checkpoint
     from trbert_deploy.export.exporter import export_bundle
 
     checkpoint = load_checkpoint(golden("distilbert3-sequence-classification").folder)
-    bundle = export_bundle(checkpoint, tmp_path / "bundle", with_reference=False)
+    bundle = export_bundle(checkpoint, tmp_path / "bundle", reference=False)
     with pytest.raises(BundleError, match="--no-reference"):
         trbert_deploy.load(bundle, runtime="torch")
     with pytest.raises(BundleError, match="--with-dense"):
         trbert_deploy.load(bundle, mode="dense")
+
+
+# -- pickling, and numbers of rows --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"mode": "fused", "verify": False}, {"runtime": "torch"}])
+def test_a_pickled_engine_is_reopened(bundle, options, monkeypatch, tmp_path):
+    ids = [[2, 5, 9, 3]]
+    monkeypatch.chdir(bundle.parent)
+    with trbert_deploy.load(bundle.name, engines=Path("engines"), **options) as engine:
+        pickled = pickle.dumps(engine)
+        wanted = engine.run(input_ids=ids)["logits"]
+    monkeypatch.chdir(tmp_path)  # as another process may stand elsewhere
+    with pickle.loads(pickled) as again:
+        np.testing.assert_array_equal(again.run(input_ids=ids)["logits"], wanted)
+        assert type(again.runtime).__name__ == type(engine.runtime).__name__
+        assert pickle.dumps(again) == pickled
+
+
+def test_an_engine_works_in_the_workers_of_a_pool(bundle):
+    with trbert_deploy.load(bundle) as engine, ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        wanted = engine.run(input_ids=[[2, 5, 9, 3]])["logits"]
+        given = pool.submit(run_in_worker, engine).result()
+    np.testing.assert_array_equal(given, wanted)
+
+
+def run_in_worker(engine):
+    return engine.run(input_ids=[[2, 5, 9, 3]])["logits"]
+
+
+def test_an_engine_that_cannot_be_pickled_says_why(bundle):
+    with trbert_deploy.load(bundle) as engine:
+        bare = trbert_deploy.Engine(engine.bundle, engine.runtime)
+        with pytest.raises(TRBertError, match=r"made around a runtime cannot be pickled.*trbert_deploy\.load"):
+            pickle.dumps(bare)
+    with pytest.raises(TRBertError, match="the engine is closed, so it cannot be pickled"):
+        pickle.dumps(engine)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, 2.0, None, "8", True, float("nan")])
+def test_what_is_no_number_of_rows(text_bundle, batch_size):
+    with (
+        trbert_deploy.load(text_bundle("sequence-classification")) as engine,
+        pytest.raises(InputError, match=f"batch_size must be a whole number of at least 1, not {batch_size!r}"),
+    ):
+        engine.predict(["a text"], batch_size=batch_size)
+
+
+@pytest.mark.parametrize("items", [None, 7, 2.5])
+def test_what_is_no_list_of_items(bundle, items):
+    with trbert_deploy.load(bundle) as engine, pytest.raises(InputError, match="predict takes a list of items, not "):
+        engine.predict(items)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
+def test_what_is_no_number_of_threads(bundle, threads):
+    with pytest.raises(TRBertError, match="threads must be a whole number of at least 1"):
+        trbert_deploy.load(bundle, threads=threads)

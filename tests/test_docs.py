@@ -17,10 +17,10 @@ import pytest
 import typer.main
 
 from trbert_deploy.bundle.manifest import schema
-from trbert_deploy.cli.main import app
+from trbert_deploy.cli.app import make_app
 
 ROOT = Path(__file__).parents[1]
-VERBS = typer.main.get_command(app).commands
+VERBS = typer.main.get_command(make_app()).commands
 
 #: mkdocs in a process that cannot reach a network.
 OFFLINE_MKDOCS = """

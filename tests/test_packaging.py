@@ -117,18 +117,14 @@ def test_imports_are_absolute_and_through_the_package():
                 assert all(alias.name.partition(".")[0] not in MAPPED for alias in node.names), f"{name}:{node.lineno}"
 
 
-def test_a_runtime_imports_no_other():
-    files = {file.stem: [file] for file in (ROOT / "runtimes").glob("*.py")}
-    files["plans"] = list((ROOT / "runtimes" / "plans").glob("*.py"))
-    files["onnxrt"] += files.pop("tensorrt_providers")  # the same runtime with other providers
-    shared = {"__init__", "base", "pipeline", "grouping"}
-    for name in files.keys() - shared:
-        for file in files[name]:
-            text = file.read_text(encoding="utf-8")
-            for other in files.keys() - shared - {name, "plans"}:
-                assert f"trbert_deploy.runtimes.{other}" not in text
-            if name != "plans":  # but for its numbers and its cache's place
-                assert not re.search(r"runtimes\.plans\.(runtime|engine|lane|cuda)\b", text.replace("`", ""))
+def test_a_runtime_names_no_other_and_what_they_share_names_none():
+    folders = {file.parent.name: file.parent for file in (ROOT / "runtimes").glob("*/__init__.py")}
+    assert folders.keys() >= {"onnxruntime", "tensorrt", "torch"}
+    shared = [file for file in (ROOT / "runtimes").glob("*.py") if file.name != "registry.py"]  # which lists them
+    for name, files in {"": shared, **{name: list(folder.rglob("*.py")) for name, folder in folders.items()}}.items():
+        for file in files:
+            named = set(re.findall(r"\btrbert_deploy\.runtimes\.(\w+)", file.read_text(encoding="utf-8")))
+            assert not named & (folders.keys() - {name}), file
 
 
 def test_versions_agree():

@@ -19,7 +19,8 @@ from trbert_deploy.checkpoint import load_checkpoint, load_tokenizer
 from trbert_deploy.core.errors import CheckpointError, TRBertError
 from trbert_deploy.export import shipped as cache
 from trbert_deploy.shipped_models import DEFAULT_MODEL, SHIPPED_MODELS, shipped_folder
-from trbert_deploy.training.data import TokenizedExamples, read_examples
+from trbert_deploy.training.batches import TokenizedExamples
+from trbert_deploy.training.data import read_examples
 from trbert_deploy.training.evaluation import evaluate
 
 REVIEWS = 120
@@ -115,7 +116,7 @@ def test_onnx_runtime_answers_as_the_reference(shipped_bundle, reviews, evaluati
             rows = np.arange(start, start + 8)
             inputs = {name: tensor.numpy() for name, tensor in reviews.batch(rows).inputs.items()}
             out = engine.run(**inputs, return_selection=True)
-            np.testing.assert_allclose(out["logits"], evaluation.logits[rows], atol=1e-4, rtol=0)
+            np.testing.assert_allclose(out["logits"], evaluation.outputs["logits"][rows], atol=1e-4, rtol=0)
             for reduction, kept in enumerate(out.selection):
                 assert [len(positions) for positions in kept] == evaluation.kept[rows, reduction].tolist()
 
@@ -245,7 +246,7 @@ def test_bench_without_a_bundle(filled, cli):
     result = cli("bench", "--iterations", 2, "--warmup", 0, "--batch-size", 1, "--length", 12, "--json")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
-    assert {"ort staged", "ort dense", "torch"} <= report["arms"].keys()
+    assert {"ort staged", "ort dense", "torch"} <= report["backends"].keys()
     assert str(filled.folder) in result.stderr
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from trbert_deploy.bundle import Bundle, open_bundle
 from trbert_deploy.core.errors import InputError, TRBertError
+from trbert_deploy.core.options import with_changes
 from trbert_deploy.core.output import EngineOutput
 from trbert_deploy.core.request import check_request
 from trbert_deploy.core.selection import Kept, check_kept
@@ -22,13 +23,34 @@ from trbert_deploy.text.tokenizer import BundleTokenizer
 
 
 class Engine:
-    """A bundle on a runtime. May be used from several threads at once; a context manager that closes it."""
+    """A bundle on a runtime. May be used from several threads at once; a context manager that closes it.
 
-    def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
+    It can be pickled where `load` made it: the bundle is then loaded anew, in the same way, where it is unpickled.
+
+    Args:
+        bundle: what it answers by.
+        runtime: what runs it.
+        options: how the bundle was loaded; None for an engine that cannot be pickled.
+    """
+
+    def __init__(self, bundle: Bundle, runtime: Runtime, options: LoadOptions | None = None) -> None:
         self.bundle = bundle
         self.manifest = bundle.manifest
         self.runtime = runtime
+        self._options = options
         self._closed = False
+
+    def __reduce__(self) -> tuple[Callable[..., Engine], tuple[Path, LoadOptions]]:
+        if self._closed:
+            raise TRBertError("the engine is closed, so it cannot be pickled", "load the bundle again")
+        if self._options is None:
+            raise TRBertError(
+                "an engine that was made around a runtime cannot be pickled: nothing says how to make it again",
+                "make it with trbert_deploy.load",
+            )
+        engines = self._options.engines
+        options = replace(self._options, engines=None if engines is None else engines.absolute())
+        return load, (self.bundle.folder.absolute(), options)
 
     def run(self, *, return_selection: bool = False, **inputs: Any) -> EngineOutput:
         """Answer a batch; a row's answer does not depend on the rows beside it.
@@ -87,6 +109,8 @@ class Engine:
         """
         if isinstance(items, str | Mapping):
             raise InputError("predict takes a list of items, not a single one", "engine.predict([item])")
+        if not isinstance(items, Iterable):
+            raise InputError(f"predict takes a list of items, not {type(items).__name__}")
         return list(predict(self, list(items), batch_size=batch_size))
 
     def close(self) -> None:
@@ -97,7 +121,7 @@ class Engine:
     @cached_property
     def tokenizer(self) -> BundleTokenizer:
         """The bundle's tokenizer, read at the first use."""
-        return BundleTokenizer(self.bundle)
+        return BundleTokenizer.of(self.bundle)
 
     def __enter__(self) -> Self:
         return self
@@ -126,13 +150,6 @@ def load(bundle: str | Path | Bundle, options: LoadOptions | None = None, **chan
         TRBertError: the options do not go together; for TensorRT, there is no engine that runs here.
         TypeError: there is no such option.
     """
-    known = [field.name for field in fields(LoadOptions)]
-    if unknown := sorted(changes.keys() - set(known)):
-        raise TypeError(f"load() takes no {', '.join(unknown)}; it takes {', '.join(known)}")
-    chosen = replace(options or LoadOptions(), **changes)
-    if chosen.engines is not None:
-        chosen = replace(chosen, engines=Path(chosen.engines))
+    chosen = with_changes(options or LoadOptions(), changes, "load")
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-    if chosen.verify:
-        opened.require_intact()
-    return Engine(opened, open_runtime(opened, chosen))
+    return Engine(opened, open_runtime(opened, chosen), chosen)

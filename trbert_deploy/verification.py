@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from trbert_deploy.api import Engine
+from trbert_deploy.api import Engine, load
+from trbert_deploy.bundle import Bundle
 from trbert_deploy.bundle.golden import compare, read_golden
+from trbert_deploy.runtimes.options import LoadOptions
+from trbert_deploy.runtimes.registry import RUNTIMES
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,36 @@ class Verification:
         return not self.complaints
 
 
+def verify_bundle(bundle: Bundle, options: LoadOptions) -> dict[str, Verification]:
+    """Replay the golden vectors in every mode that the runtime is to be proved in.
+
+    Args:
+        bundle: whose.
+        options: how to load it; the mode is not read.
+
+    Returns:
+        What was found, by the runtime's label, with the mode where there are several.
+
+    Raises:
+        TRBertError: the bundle does not run so here.
+    """
+    part = RUNTIMES.get(options.runtime)
+    label = part.label(options.provider)
+    modes = part.proved if options.provider is None else ("staged",)
+    found = {}
+    for mode in modes:
+        with load(bundle, replace(options, mode=mode)) as engine:
+            found[f"{label} {mode}" if len(modes) > 1 else label] = verify_engine(engine)
+    return found
+
+
 def verify_engine(engine: Engine) -> Verification:
     """Replay the golden vectors.
 
     They prove the staged and fused modes and the PyTorch reference; a dense engine answers other numbers by design.
     """
     bundle = engine.bundle
-    golden = read_golden(bundle.path(bundle.manifest.golden))
+    golden = read_golden(bundle)
     complaints: list[str] = []
     rows = flipped = reached = 0
     for batch in golden.batches:

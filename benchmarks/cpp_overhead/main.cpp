@@ -28,12 +28,12 @@ public:
         options.DisablePerSessionThreads();
         const std::filesystem::path folder = bundle;
         const Json manifest = Json::parse(std::ifstream(folder / "manifest.json"));
-        if (manifest.at("selection").at("mode") != "policy")
-            throw std::runtime_error("a bundle in policy mode is needed");
+        if (manifest.at("reduction").at("mode") != "policy")
+            throw std::runtime_error("a bundle in policy mode is needed, of schema 2");
         for (const Json& stage : manifest.at("stages")) {
             const std::filesystem::path path = folder / stage.at("file").get<std::string>();
-            stages_.push_back(
-                {Ort::Session(environment_, path.c_str(), options), stage.at("inputs"), stage.at("outputs")});
+            stages_.push_back({Ort::Session(environment_, path.c_str(), options), names(stage.at("inputs")),
+                               names(stage.at("outputs"))});
         }
     }
 
@@ -72,6 +72,12 @@ private:
         Ort::Session session;
         std::vector<std::string> inputs, outputs;
     };
+
+    static std::vector<std::string> names(const Json& tensors) {
+        std::vector<std::string> names;
+        for (const Json& tensor : tensors) names.push_back(tensor.at("name"));
+        return names;
+    }
 
     Ort::Value view(std::int64_t* data, const std::vector<std::int64_t>& shape) const {
         std::size_t size = 1;

@@ -8,7 +8,7 @@ import typer.cli
 import typer.main
 
 from trbert_deploy.bundle.manifest import MANIFEST_FILE, schema
-from trbert_deploy.cli.main import app
+from trbert_deploy.cli.app import make_app
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
@@ -19,7 +19,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 def command_help() -> str:
     """Every verb with its arguments and options, as `--help` says them."""
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(make_app())
     text = typer.cli.get_docs_for_click(obj=command, ctx=typer.Context(command, info_name="trbert-deploy"))
     return text[text.index("\n## ") :]
 

@@ -20,7 +20,8 @@ from torch import nn
 
 from trbert_deploy.checkpoint import load_checkpoint, load_tokenizer, save_checkpoint
 from trbert_deploy.model import TRBertPreTrainedModel
-from trbert_deploy.training.data import TokenizedExamples, read_examples
+from trbert_deploy.training.batches import TokenizedExamples
+from trbert_deploy.training.data import read_examples
 from trbert_deploy.training.evaluation import evaluate
 
 ROWS = 512

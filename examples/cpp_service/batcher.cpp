@@ -52,22 +52,34 @@ std::vector<Batcher::Entry> Batcher::next_batch() {
 }
 
 void Batcher::run(const std::vector<Entry>& batch) const {
+    const std::exception_ptr together = answer(batch.data(), batch.size());
+    if (!together) return;
+    for (const Entry& entry : batch) {  // one of them made it fail: the others are answered without it
+        const std::exception_ptr alone = batch.size() == 1 ? together : answer(&entry, 1);
+        if (alone) finish(entry, {}, alone);
+    }
+}
+
+// Answer items together. Returns what was thrown; nothing where they have their answers.
+std::exception_ptr Batcher::answer(const Entry* first, std::size_t count) const {
     Items items;
-    for (const Entry& entry : batch) items.push_back(entry.item);
+    for (const Entry* entry = first; entry != first + count; ++entry) items.push_back(entry->item);
     Answers answers;
-    std::exception_ptr failure;
     try {
         answers = answer_(items);
-        if (answers.size() != batch.size()) throw std::logic_error("a batch has another number of answers than items");
+        if (answers.size() != count) throw std::logic_error("a batch has another number of answers than items");
     } catch (...) {
-        failure = std::current_exception();
+        return std::current_exception();
     }
-    for (std::size_t place = 0; place < batch.size(); ++place) {
-        Request& request = *batch[place].request;
-        if (failure) request.failure = failure;
-        else request.answers[batch[place].place] = std::move(answers[place]);
-        if (--request.left == 0) request.done(std::move(request.answers), request.failure);
-    }
+    for (std::size_t place = 0; place < count; ++place) finish(first[place], std::move(answers[place]), nullptr);
+    return nullptr;
+}
+
+void Batcher::finish(const Entry& entry, std::string answer, const std::exception_ptr& failure) {
+    Request& request = *entry.request;
+    request.answers[entry.place] = std::move(answer);
+    if (failure) request.failure = failure;
+    if (--request.left == 0) request.done(std::move(request.answers), request.failure);
 }
 
 }  // namespace service

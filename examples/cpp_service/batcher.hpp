@@ -28,7 +28,8 @@ public:
         std::int64_t batch_tokens = 4096;  // of a batch; an item that is larger runs alone
     };
 
-    // answer: as many answers as items, in their order; what it throws is told to all whose items ran together.
+    // answer: as many answers as items, in their order; where it throws, each item is answered by itself, and what is
+    // thrown then is told to those who asked for it.
     Batcher(const Limits& limits, std::function<Answers(const Items&)> answer);
 
     // Answers everything that waits, then stops.
@@ -62,6 +63,8 @@ private:
     void work();
     std::vector<Entry> next_batch();
     void run(const std::vector<Entry>& batch) const;
+    std::exception_ptr answer(const Entry* first, std::size_t count) const;
+    static void finish(const Entry& entry, std::string answer, const std::exception_ptr& failure);
 
     const Limits limits_;
     const std::function<Answers(const Items&)> answer_;

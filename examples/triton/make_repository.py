@@ -27,6 +27,7 @@ except ImportError as error:
 from trbert_deploy.bundle import Bundle, open_bundle
 from trbert_deploy.bundle.folder import whole_folder
 from trbert_deploy.core.errors import BundleError, TRBertError
+from trbert_deploy.text.decoding import DECODERS
 
 _VERSION = "1"
 _LABELS_FILE = "labels.txt"
@@ -36,31 +37,26 @@ _TRITON_TYPES: dict[int, str] = {
     onnx.TensorProto.INT64: "TYPE_INT64",
 }
 
-#: Text inputs of a task's model and their dims: keys of an item, see trbert_deploy.text.items. Rows of HotpotQA and WikiHop
-#: are put together from several documents and come as token ids only.
-_TEXT_INPUTS = {
-    "sequence-classification": {"text": [1], "text_pair": [1]},
-    "token-classification": {"text": [1]},
-    "question-answering": {"question": [1], "context": [1]},
-    "multiple-choice": {"context": [1], "question": [1], "choices": [-1]},
-}
-#: Keys of an answer (see trbert_deploy.text.decoding) that are tensors too: type and dims, None for as many as labels.
-_ANSWER_OUTPUTS: dict[str, dict[str, tuple[str, list[int] | None]]] = {
-    "sequence-classification": {
-        "label": ("TYPE_STRING", [1]),
-        "score": ("TYPE_FP32", [1]),
-        "scores": ("TYPE_FP32", None),
-    },
-    "token-classification": {},
-    "question-answering": {
+#: Keys of a prediction that are tensors too, by the kind of decoding (see trbert_deploy.text.decoding): type and dims,
+#: None for as many as classes. Whatever a prediction holds beside them stands in `answer_json`.
+_Tensors = dict[str, tuple[str, list[int] | None]]
+_OUTPUTS: dict[str, _Tensors] = {
+    "choices": {"choice": ("TYPE_INT64", [1]), "scores": ("TYPE_FP32", [-1])},
+    "span": {
         "answer": ("TYPE_STRING", [1]),
         "start": ("TYPE_INT64", [1]),
         "end": ("TYPE_INT64", [1]),
         "score": ("TYPE_FP32", [1]),
     },
-    "multiple-choice": {"choice": ("TYPE_INT64", [1]), "scores": ("TYPE_FP32", [-1])},
-    "hotpot": {"type": ("TYPE_STRING", [1])},
-    "wikihop": {"candidate": ("TYPE_INT64", [1]), "scores": ("TYPE_FP32", [-1])},
+    "span_with_evidence": {"type": ("TYPE_STRING", [1])},
+    "candidates": {"candidate": ("TYPE_INT64", [1]), "scores": ("TYPE_FP32", [-1])},
+    "tokens": {},
+}
+#: Of the kind `classes`, by its activation. A sigmoid's labels are as many as there are, so no tensor.
+_CLASSES: dict[str, _Tensors] = {
+    "softmax": {"label": ("TYPE_STRING", [1]), "score": ("TYPE_FP32", [1]), "scores": ("TYPE_FP32", None)},
+    "sigmoid": {"scores": ("TYPE_FP32", None)},
+    "identity": {"scores": ("TYPE_FP32", None)},
 }
 
 
@@ -117,37 +113,58 @@ def make_repository(
 
 def _text_config(bundle: Bundle, graph: onnx.GraphProto) -> ModelConfig:
     """The staged engine: text in where the bundle has a tokenizer, or the graph's own inputs; all of them optional."""
-    task = bundle.manifest.task
-    texts = _TEXT_INPUTS.get(task, {}) if bundle.manifest.tokenizer is not None else {}
-    inputs = [ModelInput(name=name, data_type="TYPE_STRING", dims=dims) for name, dims in texts.items()]
-    inputs += _inputs(graph)
+    inputs = [*_texts(bundle), *_inputs(graph)]
     for value in inputs:
         value.optional = True
         value.allow_ragged_batch = True  # the Python backend is given every request apart: lengths may differ
-    outputs = dict(_ANSWER_OUTPUTS[task])
-    classes = _classes(graph)
-    if task == "sequence-classification" and classes == 1:
-        outputs = {"score": outputs["score"]}  # a regressor or reranker has no labels
+    outputs = _prediction_tensors(bundle, graph)
     outputs["token_count"] = ("TYPE_INT64", [1])
-    if bundle.manifest.reduction_layers:
-        outputs["kept"] = ("TYPE_INT64", [len(bundle.manifest.reduction_layers)])
+    if reductions := len(bundle.manifest.reduction.layers):
+        outputs["kept"] = ("TYPE_INT64", [reductions])
     outputs["answer_json"] = ("TYPE_STRING", [1])
     config = ModelConfig(backend="python", input=inputs)
     for name, (data_type, dims) in outputs.items():
-        output = config.output.add(name=name, data_type=data_type, dims=[classes] if dims is None else dims)
-        if dims is None and bundle.manifest.model.labels:
+        classes = dims is None
+        output = config.output.add(name=name, data_type=data_type, dims=[_classes(bundle, graph)] if classes else dims)
+        if classes and bundle.manifest.model.labels:
             output.label_filename = _LABELS_FILE
     return config
+
+
+def _texts(bundle: Bundle) -> list[ModelInput]:
+    """The parts of an item of text, each a text; of the part that is a list as many as there are."""
+    text = bundle.manifest.task.text
+    if text is None or bundle.manifest.tokenizer is None:
+        return []
+    parts = dict.fromkeys(part for form in text.forms for part in form)
+    return [ModelInput(name=part, data_type="TYPE_STRING", dims=[-1 if part == text.each else 1]) for part in parts]
+
+
+def _prediction_tensors(bundle: Bundle, graph: onnx.GraphProto) -> _Tensors:
+    """The keys of the task's predictions that are tensors."""
+    decoding = bundle.manifest.task.decoding
+    if decoding.kind not in DECODERS:
+        raise BundleError(
+            f"this release does not decode outputs of the kind {decoding.kind!r}, so there is no model for text",
+            "upgrade trbert-deploy",
+        )
+    if decoding.kind != "classes":
+        return dict(_OUTPUTS.get(decoding.kind, {}))
+    activation = decoding.parameters["activation"]
+    if activation == "identity" and _classes(bundle, graph) == 1:
+        return {"score": ("TYPE_FP32", [1])}  # a regressor or reranker has no labels
+    return dict(_CLASSES[activation])
 
 
 def _onnx_config(bundle: Bundle, graph: onnx.GraphProto, device: str) -> ModelConfig:
     """The fused graph; requests share a batch where they are padded to the same length."""
     config = ModelConfig(backend="onnxruntime", default_model_filename="model.onnx", input=_inputs(graph))
+    decoding, labels = bundle.manifest.task.decoding, bundle.manifest.model.labels
     for value in graph.output:
         output = config.output.add()
         _describe(output, value)
-        if bundle.manifest.task == "sequence-classification" and value.name == "logits" and _classes(graph) > 1:
-            output.label_filename = _LABELS_FILE if bundle.manifest.model.labels else ""
+        if labels and decoding.kind == "classes" and value.name == decoding.parameters["output"] and len(labels) > 1:
+            output.label_filename = _LABELS_FILE
     if device == "cuda":  # TF32 is not float32: selections would differ from the reference's
         accelerator = config.optimization.execution_accelerators.gpu_execution_accelerator.add(name="cuda")
         accelerator.parameters["use_tf32"] = "0"
@@ -173,9 +190,11 @@ def _describe(target: ModelInput | ModelOutput, value: onnx.ValueInfoProto) -> N
         target.reshape.SetInParent()  # [B, 1] of the request is [B] of the graph
 
 
-def _classes(graph: onnx.GraphProto) -> int:
-    """The last axis of the first output: labels in classification."""
-    return int(graph.output[0].type.tensor_type.shape.dim[-1].dim_value)
+def _classes(bundle: Bundle, graph: onnx.GraphProto) -> int:
+    """How many logits the output has that classes are read from; -1 where that varies."""
+    name = bundle.manifest.task.decoding.parameters["output"]
+    (shape,) = (value.type.tensor_type.shape for value in graph.output if value.name == name)
+    return int(shape.dim[-1].dim_value) or -1
 
 
 def _write_model(config: ModelConfig, labels: Iterable[str], folder: Path) -> None:

@@ -1,7 +1,8 @@
 """Triton's Python backend on a bundle: text or token ids in, trbert-deploy's staged engine, answers out.
 
 `make_repository.py` copies this file into a model repository, beside the bundle and with a config.pbtxt whose inputs
-are keys of an item (`trbert_deploy.text.items`) and whose outputs are keys of an answer (`trbert_deploy.text.decoding`).
+are keys of an item (`trbert_deploy.text.items`) and whose outputs are keys of a prediction
+(`trbert_deploy.text.decoding`).
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class TritonPythonModel:
         )
         if complaints := verify_engine(self._engine).complaints:
             raise CheckFailedError("this machine does not give the reference's answers: " + "; ".join(complaints))
+        text = self._engine.manifest.task.text
+        self._list = text.each if text is not None else None
         self._batch_size = config["max_batch_size"]
         self._outputs = [
             (output["name"], pb_utils.triton_string_to_numpy(output["data_type"])) for output in config["output"]
@@ -45,13 +48,31 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer all requests together: the engine sorts their rows by length. A bad request fails alone."""
-        read = [_read(request) for request in requests]
+        read = [self._read(request) for request in requests]
         answers = iter(self._answer([rows for rows in read if isinstance(rows, list)]))
         return [self._response(next(answers) if isinstance(rows, list) else rows) for rows in read]
 
     def finalize(self) -> None:
         """Let go of the sessions."""
         self._engine.close()
+
+    def _read(self, request: Any) -> Rows | TRBertError:
+        """The request's rows as items, or why it has none."""
+        arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+        if len({array.dtype == np.object_ for array in arrays.values()}) != 1:
+            return InputError("a request holds either text or token ids", "leave the other inputs out")
+        size = len(next(iter(arrays.values())))
+        try:
+            return [{name: self._part(name, array[row]) for name, array in arrays.items()} for row in range(size)]
+        except UnicodeDecodeError as error:
+            return InputError(f"a text is not valid UTF-8: {error}", "encode it as UTF-8")
+
+    def _part(self, name: str, value: Any) -> Any:
+        """A part of an item: token ids as they are, a text, or the texts of the part that is a list."""
+        if value.dtype != np.object_:
+            return value
+        texts = [text.decode() for text in value]
+        return texts if name == self._list else texts[0]
 
     def _answer(self, requests: list[Rows]) -> list[Rows | TRBertError]:
         try:
@@ -74,25 +95,6 @@ class TritonPythonModel:
             if all(value is not None for value in values):  # e.g. no text of an answer where the text is not known
                 tensors.append(pb_utils.Tensor(name, np.array(values, dtype=dtype).reshape(len(answers), -1)))
         return pb_utils.InferenceResponse(output_tensors=tensors)
-
-
-def _read(request: Any) -> Rows | TRBertError:
-    """The request's rows as items, or why it has none."""
-    arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-    if len({array.dtype == np.object_ for array in arrays.values()}) != 1:
-        return InputError("a request holds either text or token ids", "leave the other inputs out")
-    size = len(next(iter(arrays.values())))
-    try:
-        return [{name: _item(name, array[row]) for name, array in arrays.items()} for row in range(size)]
-    except UnicodeDecodeError as error:
-        return InputError(f"a text is not valid UTF-8: {error}", "encode it as UTF-8")
-
-
-def _item(name: str, value: Any) -> Any:
-    if value.dtype != np.object_:
-        return value
-    texts = [text.decode() for text in value]
-    return texts if name == "choices" else texts[0]
 
 
 def _value(name: str, answer: dict[str, Any]) -> Any:

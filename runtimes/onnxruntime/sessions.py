@@ -1,16 +1,10 @@
-"""ONNX Runtime: the stages over one shared thread pool, or the fused or dense graph as one session.
-
-One session a stage would mean one thread pool a stage, whose idle threads spin and steal the cores from the stage that
-runs: 2-3 times slower. All sessions therefore share the process's global pool, which also serves several callers best.
-ONNX Runtime then refuses sessions with a pool of their own; where a process holds such sessions, the stages can have
-pools of their own too, which stop spinning when a call ends.
-"""
+"""ONNX Runtime: the stages, a session each, or the fused or dense graph as one session."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import onnxruntime
@@ -19,78 +13,15 @@ from onnxruntime import InferenceSession, OrtValue, SessionOptions
 from trbert_deploy.bundle import Bundle
 from trbert_deploy.bundle.manifest import GraphFile
 from trbert_deploy.bundle.precision import require_precision
-from trbert_deploy.core.errors import BundleError, DeviceError, TRBertError, first_line
+from trbert_deploy.core.errors import BundleError, DeviceError, first_line
 from trbert_deploy.core.request import Request
 from trbert_deploy.core.selection import Kept
 from trbert_deploy.runtimes.base import Array, Result
-from trbert_deploy.runtimes.environment import usable_cpus
+from trbert_deploy.runtimes.onnxruntime.pool import session_options
 from trbert_deploy.runtimes.options import LoadOptions
-from trbert_deploy.runtimes.pipeline import Pipeline, graphs_of, make_pipeline
+from trbert_deploy.runtimes.pipeline import Pipeline, StageRunner, graphs_of, make_pipeline
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-
-_pool_lock = threading.Lock()
-_pool_threads: int | None = None
-
-
-def share_threads(threads: int | None) -> int:
-    """Size the process's one thread pool; the first engine decides.
-
-    Args:
-        threads: how many threads, or None for those of the pool, or for every core where there is none yet.
-
-    Returns:
-        The size of the pool.
-
-    Raises:
-        TRBertError: the pool is already there with another size, or `threads` is not positive.
-    """
-    global _pool_threads
-    with _pool_lock:
-        if _pool_threads is None:
-            wanted = _positive(threads) or usable_cpus()
-            onnxruntime.set_global_thread_pool_sizes(wanted, 1)
-            _pool_threads = wanted
-        elif _positive(threads) not in (None, _pool_threads):
-            raise TRBertError(
-                f"{threads} threads were asked for, but this process's ONNX Runtime pool has {_pool_threads} since "
-                "the first engine was loaded",
-                "use one number of threads in a process",
-            )
-        return _pool_threads
-
-
-def pool_is_shared() -> bool:
-    """Whether this process's sessions share one pool already, so that further ones have to."""
-    return _pool_threads is not None
-
-
-def _positive(threads: int | None) -> int | None:
-    if threads is not None and threads < 1:
-        raise TRBertError(f"threads must be at least 1, not {threads}")
-    return threads
-
-
-def session_options(threads: int | None, share_pool: bool) -> SessionOptions:
-    """Options of a session on the process's shared pool, or with a pool of its own.
-
-    Raises:
-        TRBertError: the pools or `threads` do not go with what the process has already.
-    """
-    options = SessionOptions()
-    options.log_severity_level = 3
-    if share_pool:
-        share_threads(threads)
-        options.use_per_session_threads = False
-    elif pool_is_shared():
-        raise TRBertError(
-            "this process's ONNX Runtime sessions already share one pool, so no engine can have its own",
-            "load every engine of the process with share_pool=False, the first one too",
-        )
-    else:
-        options.intra_op_num_threads = _positive(threads) or usable_cpus()
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-    return options
 
 
 def run_session(
@@ -162,8 +93,16 @@ class SessionRunner:
         self._sessions.clear()
 
 
+class OrtRunner(StageRunner[OrtValue], Protocol):
+    """Runs graphs by sessions."""
+
+    def close(self) -> None:
+        """Let go of the sessions."""
+        ...
+
+
 class SessionRuntime:
-    """Graphs of a bundle, one session each, chained by a pipeline.
+    """Graphs of a bundle, by sessions, chained by a pipeline.
 
     Args:
         runner: of the graphs.
@@ -173,7 +112,7 @@ class SessionRuntime:
 
     name = "ort"
 
-    def __init__(self, runner: SessionRunner, pipeline: Pipeline, device: str) -> None:
+    def __init__(self, runner: OrtRunner, pipeline: Pipeline, device: str) -> None:
         self.device = device
         self._runner = runner
         self._pipeline = pipeline

@@ -7,8 +7,8 @@ TF32 is touched, which is cleared. The number of compute capabilities is TensorR
 What was checked, and how:
 
 1. TensorRT-RTX 1.7.1: the tests build with it.
-2. TensorRT 10.13: every other attribute used here and in `engine` is in the class where it is looked for, in the type
-   stubs of `tensorrt-stubs` 10.13.0.35.1.
+2. TensorRT 10.13: every other attribute used here, in `messages` and in `engine` is in the class where it is looked
+   for, in the type stubs of `tensorrt-stubs` 10.13.0.35.1.
 3. TensorRT 10.7, 10.16 and 11.4: their names occur in the extension modules of the wheels `tensorrt_cu12_bindings`
    10.7.0, `tensorrt_cu13_bindings` 10.16.1.11 and 11.4.0.106 (`nptype` in their `__init__.py`). Occurrence of a name
    tells neither its class nor its signature.
@@ -19,143 +19,96 @@ The full TensorRT has not been run with this code: its libraries are not on PyPI
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trbert_deploy.core.errors import TRBertError
-from trbert_deploy.runtimes.tensorrt.buckets import Profile
+from trbert_deploy.bundle.manifest import GraphFile
+from trbert_deploy.runtimes.profiles import Profile
 from trbert_deploy.runtimes.tensorrt.flavor import Flavor, type_name
-
-#: What says nothing: int64 inputs are bound as such, of `keep` only the shape is read, and the last stage ignores some.
-_EXPECTED = ("Int64 binding", "Unused Input", "is unused or used only at compile-time")
-
-#: A long build says every so many seconds that it is alive.
-_HEARTBEAT = 10.0
-
-Say = Callable[[str], None]
-
-
-class BuildError(TRBertError):
-    """TensorRT does not take a graph."""
+from trbert_deploy.runtimes.tensorrt.messages import Messages, Say, heartbeat
+from trbert_deploy.runtimes.tensorrt.options import BuildSettings
+from trbert_deploy.runtimes.tensorrt_checks import BuildError
 
 
 @dataclass(frozen=True)
-class BuildSettings:
-    """What the builder is told beside the graph.
-
-    Attributes:
-        compute_capability: of the GPU to build for, as ``"8.9"``; None: for the full TensorRT the GPU at hand, for
-            TensorRT-RTX every one from 8.0 on.
-        workspace_mib: scratch memory that a kernel may take; None for TensorRT's default.
-        optimization_level: 0 (quick build) to 5 (quick engine); None for TensorRT's default.
-    """
-
-    compute_capability: str | None = None
-    workspace_mib: int | None = None
-    optimization_level: int | None = None
-
-
-@dataclass(frozen=True)
-class BuiltPlan:
+class BuiltEngine:
     """What a build gave.
 
     Attributes:
-        plan: the serialized engine.
+        serialized: the engine.
         precision: what the graph's types say: ``"fp32"``, ``"fp16"``, ``"bf16"`` or ``"int8"``.
-        inputs: the axes of each input, by their names in the graph or their fixed sizes.
         types: of each input and output, see `type_name`.
         seconds: how long parsing and building took.
     """
 
-    plan: bytes
+    serialized: bytes
     precision: str
-    inputs: dict[str, list[str | int]]
     types: dict[str, str]
     seconds: float
 
 
-@dataclass
-class _Messages:
-    """TensorRT's messages: warnings reach the user once, errors are kept for the exception too."""
-
-    say: Say
-    errors: list[str] = field(default_factory=list)
-    _seen: set[str] = field(default_factory=set)
-
-    def logger(self, trt: Any) -> Any:
-        take = self._take
-
-        class Logger(trt.ILogger):  # type: ignore[misc]
-            def __init__(self) -> None:
-                trt.ILogger.__init__(self)
-
-            def log(self, severity: Any, message: str) -> None:
-                if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                    take(message, True)
-                elif severity == trt.ILogger.Severity.WARNING:
-                    take(message, False)
-
-        return Logger()
-
-    def _take(self, message: str, is_error: bool) -> None:
-        if message in self._seen or any(expected in message for expected in _EXPECTED):
-            return
-        self._seen.add(message)
-        if is_error:
-            self.errors.append(message)
-        self.say(f"TensorRT {'error' if is_error else 'warning'}: {message}")
-
-
-def build_plan(
-    flavor: Flavor, graph: Path, stage: str, profiles: Sequence[Profile], settings: BuildSettings, say: Say
-) -> BuiltPlan:
+def build_engine(
+    flavor: Flavor, folder: Path, graph: GraphFile, profiles: Sequence[Profile], settings: BuildSettings, say: Say
+) -> BuiltEngine:
     """Parse and build.
 
     Args:
         flavor: which TensorRT.
-        graph: the ONNX file.
-        stage: how messages name it.
+        folder: where the graph lies.
+        graph: what the manifest says of it; messages name it by its file.
         profiles: at least one.
         settings: for the builder.
         say: is given TensorRT's warnings and errors, and a line now and then while it builds.
 
     Raises:
-        BuildError: the parser or the builder refuses the graph; names the node, its operator and the stage.
+        BuildError: the parser or the builder refuses the graph; names the node, its operator and the graph. Or the
+            graph has other inputs than the manifest says.
     """
     start = time.perf_counter()
     trt = flavor.module
-    messages = _Messages(say)
+    messages = Messages(say)
     logger = messages.logger(trt)  # builder, network and parser use it as long as they live
     builder = trt.Builder(logger)
     if builder is None:
-        raise BuildError(f"{flavor.title} does not start: {_last(messages)}", "see `trbert-deploy env`")
+        raise BuildError(f"{flavor.title} does not start: {messages.last}", "see `trbert-deploy env`")
     network = builder.create_network(_network_flags(trt))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(str(graph)):
-        raise _refusal(parser, messages, flavor, stage)
+    if not parser.parse_from_file(str(folder / graph.file)):
+        raise _refusal(parser, messages, flavor, graph.file)
+    inputs = [network.get_input(number) for number in range(network.num_inputs)]
+    _check_inputs(inputs, graph)
     config = builder.create_builder_config()
     _configure(config, trt, flavor, settings)
-    given = [network.get_input(number) for number in range(network.num_inputs)]
-    inputs = {tensor.name: _axes(tensor) for tensor in given}
-    made = [network.get_output(number) for number in range(network.num_outputs)]
-    types = {tensor.name: type_name(tensor.dtype) for tensor in (*given, *made)}
     for profile in profiles:
-        _add_profile(builder, config, inputs, profile)
-    config.progress_monitor = _heartbeat(trt, stage, start, say)
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
+        _add_profile(builder, config, graph, profile)
+    config.progress_monitor = heartbeat(trt, graph.file, start, say)
+    serialized = builder.build_serialized_network(network, config)
+    if serialized is None:
         raise BuildError(
-            f"{flavor.title} does not build {stage}: {_last(messages)}",
+            f"{flavor.title} does not build {graph.file}: {messages.last}",
             "report it with the bundle's manifest.json and `trbert-deploy env`",
         )
-    return BuiltPlan(bytes(plan), _precision(network, trt), inputs, types, time.perf_counter() - start)
+    outputs = [network.get_output(number) for number in range(network.num_outputs)]
+    types = {tensor.name: type_name(tensor.dtype) for tensor in (*inputs, *outputs)}
+    return BuiltEngine(bytes(serialized), _precision(network, trt), types, time.perf_counter() - start)
 
 
 def _network_flags(trt: Any) -> int:
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
+
+
+def _check_inputs(inputs: Sequence[Any], graph: GraphFile) -> None:
+    """Profiles are told by the manifest's names of axes, so what varies has to be what it says."""
+    found = {tensor.name: [size if size >= 0 else None for size in tensor.shape] for tensor in inputs}
+    said = {one.name: [None if isinstance(axis, str) else axis for axis in one.axes] for one in graph.inputs}
+    if found != said:
+        raise BuildError(
+            f"{graph.file} takes inputs of the shapes {found}, the manifest says {said}",
+            "export the bundle again: trbert-deploy export MODEL --out DIR",
+        )
 
 
 def _configure(config: Any, trt: Any, flavor: Flavor, settings: BuildSettings) -> None:
@@ -183,43 +136,12 @@ def _configure(config: Any, trt: Any, flavor: Flavor, settings: BuildSettings) -
     config.set_compute_capability(trt.ComputeCapability.__members__[wanted], 0)
 
 
-def _axes(tensor: Any) -> list[str | int]:
-    return [tensor.get_dimension_name(axis) if size == -1 else int(size) for axis, size in enumerate(tensor.shape)]
-
-
-def _add_profile(builder: Any, config: Any, inputs: dict[str, list[str | int]], profile: Profile) -> None:
+def _add_profile(builder: Any, config: Any, graph: GraphFile, profile: Profile) -> None:
     made = builder.create_optimization_profile()
-    for name, axes in inputs.items():
-        shapes = [
-            tuple(profile.axes[axis][which] if isinstance(axis, str) else axis for axis in axes) for which in range(3)
-        ]
-        made.set_shape(name, *shapes)
+    for tensor in graph.inputs:
+        made.set_shape(tensor.name, *(profile.shape(tensor.axes, which) for which in range(3)))
     if config.add_optimization_profile(made) < 0:
         raise BuildError(f"TensorRT refuses the profile {profile.axes}")
-
-
-def _heartbeat(trt: Any, stage: str, start: float, say: Say) -> Any:
-    last = start
-
-    class Heartbeat(trt.IProgressMonitor):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
-
-        def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
-            pass
-
-        def step_complete(self, phase: str, step: int) -> bool:
-            nonlocal last
-            now = time.perf_counter()
-            if now - last >= _HEARTBEAT:
-                last = now
-                say(f"{stage}: building for {now - start:.0f} s ({phase})")
-            return True
-
-        def phase_finish(self, phase: str) -> None:
-            pass
-
-    return Heartbeat()
 
 
 def _precision(network: Any, trt: Any) -> str:
@@ -236,16 +158,12 @@ def _precision(network: Any, trt: Any) -> str:
     return "fp32"
 
 
-def _refusal(parser: Any, messages: _Messages, flavor: Flavor, stage: str) -> BuildError:
+def _refusal(parser: Any, messages: Messages, flavor: Flavor, graph: str) -> BuildError:
     if not parser.num_errors:
-        return BuildError(f"{flavor.title} does not parse {stage}: {_last(messages)}")
+        return BuildError(f"{flavor.title} does not parse {graph}: {messages.last}")
     error = parser.get_error(0)
     where = f"at node {error.node_name() or error.node()} ({error.node_operator()})" if error.node_operator() else ""
     return BuildError(
-        f"{flavor.title} does not parse {stage} {where}".rstrip() + f": {error.desc().strip()}",
+        f"{flavor.title} does not parse {graph} {where}".rstrip() + f": {error.desc().strip()}",
         "run it with --runtime ort, and report it with `trbert-deploy env`",
     )
-
-
-def _last(messages: _Messages) -> str:
-    return messages.errors[-1] if messages.errors else "it gives no reason"

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from cuda.bindings import driver
 
 from trbert_deploy.core.errors import DeviceError
-from trbert_deploy.runtimes.tensorrt.gpu import Gpu
-
-Array = npt.NDArray[np.generic]
+from trbert_deploy.runtimes.base import Array
+from trbert_deploy.runtimes.tensorrt.device import Gpu
 
 
 class CudaDevice:
@@ -23,7 +20,7 @@ class CudaDevice:
     """
 
     def __init__(self) -> None:
-        start()
+        start_driver()
         self._context = call(driver.cuDevicePrimaryCtxRetain, call(driver.cuDeviceGet, 0))
         self.activate()
 
@@ -61,8 +58,8 @@ class CudaDevice:
         call(driver.cuMemcpyDtoHAsync, array.ctypes.data, address, array.nbytes, stream)
         self.synchronize(stream)
 
-    def capture(self, work: Callable[[], None], stream: int) -> CudaGraph:
-        """Record what `work` puts on the stream, without running it."""
+    def capture(self, work: Callable[[], None], stream: int) -> ExecutableGraph:
+        """Capture what `work` puts on the stream, without running it."""
         # Thread-local: other callers may allocate memory meanwhile.
         call(driver.cuStreamBeginCapture, stream, driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
         try:
@@ -70,13 +67,13 @@ class CudaDevice:
         finally:
             graph = call(driver.cuStreamEndCapture, stream)
         try:
-            return CudaGraph(call(driver.cuGraphInstantiate, graph, 0))
+            return ExecutableGraph(call(driver.cuGraphInstantiate, graph, 0))
         finally:
             call(driver.cuGraphDestroy, graph)
 
 
-class CudaGraph:
-    """Recorded work, to run again and again at the same shapes and addresses."""
+class ExecutableGraph:
+    """An instantiated CUDA graph; a `CudaGraph`."""
 
     def __init__(self, executable: Any) -> None:
         self._executable = executable
@@ -96,7 +93,7 @@ def read_gpu() -> Gpu:
     Raises:
         DeviceError: there is none, or no driver.
     """
-    start()
+    start_driver()
     device = call(driver.cuDeviceGet, 0)
     attribute = driver.CUdevice_attribute
     major, minor = (
@@ -111,7 +108,7 @@ def read_gpu() -> Gpu:
     return Gpu(name, f"{major}.{minor}", f"{version // 1000}.{version % 1000 // 10}")
 
 
-def start() -> None:
+def start_driver() -> None:
     """Start the driver.
 
     Raises:

@@ -1,4 +1,4 @@
-"""TensorRT's engine and execution contexts behind the contract of `lane`."""
+"""TensorRT's engine and execution contexts behind the contracts of `device`."""
 
 from __future__ import annotations
 
@@ -10,37 +10,39 @@ import numpy as np
 
 from trbert_deploy.bundle import GraphFile
 from trbert_deploy.core.errors import DeviceError
+from trbert_deploy.runtimes.tensorrt.device import Device
 from trbert_deploy.runtimes.tensorrt.engine_cache import EngineError, EngineHeader
 from trbert_deploy.runtimes.tensorrt.flavor import Flavor, type_name
-from trbert_deploy.runtimes.tensorrt.worker import Device
 
 _BUILD = "build it again: trbert-deploy build BUNDLE"
 
 
-class PlanEngine:
-    """A deserialized plan: weights and kernels on the device, shared by all contexts; a `StageEngine`.
+class TensorRTEngine:
+    """An engine, loaded: weights and kernels on the device, shared by all contexts; a `StageEngine`.
 
-    The full TensorRT's work is recorded as CUDA graphs by the lane. TensorRT-RTX, which compiles kernels for a shape
-    while it runs, records by itself at the moment that suits it.
+    The full TensorRT's work is captured as CUDA graphs by the worker. TensorRT-RTX, which compiles kernels for a shape
+    while it runs, captures by itself at the moment that suits it.
 
     Args:
         flavor: that built it.
         header: of the engine file.
-        plan: likewise.
+        serialized: the engine itself, from the same file.
         graph: the bundle's, that it was built from.
         device: where it is to run.
 
     Raises:
-        EngineError: TensorRT does not take the plan, or it has other inputs and outputs than the header and the
+        EngineError: TensorRT does not take the engine, or it has other inputs and outputs than the header and the
             bundle say.
     """
 
-    def __init__(self, flavor: Flavor, header: EngineHeader, plan: bytes, graph: GraphFile, device: Device) -> None:
+    def __init__(
+        self, flavor: Flavor, header: EngineHeader, serialized: bytes, graph: GraphFile, device: Device
+    ) -> None:
         self._trt = trt = flavor.module
         self._device = device
         self._logger = trt.Logger(trt.Logger.ERROR)
         self._runtime = trt.Runtime(self._logger)
-        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        self._engine = self._runtime.deserialize_cuda_engine(serialized)
         if self._engine is None:
             raise EngineError(f"{flavor.title} does not load the engine of {header.graph}", _BUILD)
         self._lock = threading.Lock()
@@ -49,20 +51,20 @@ class PlanEngine:
         self._output_names = [name for name in names if modes[name] == trt.TensorIOMode.OUTPUT]
         types = {name: type_name(self._engine.get_tensor_dtype(name)) for name in names}
         _require_tensors(header, graph, types, self._output_names)
-        self.inputs = {name: header.inputs[name] for name in graph.input_names}
+        self.inputs = {tensor.name: tensor.axes for tensor in graph.inputs}
         self._dtypes: dict[str, np.dtype[np.generic]] = {
             name: np.dtype(trt.nptype(self._engine.get_tensor_dtype(name))) for name in names
         }
         self.profiles = header.key.profiles
         self.scratch = int(self._engine.device_memory_size_v2)
-        self.recorded = flavor.name == "tensorrt"
+        self.to_capture = flavor.name == "tensorrt"
         self._config = self._runtime_config() if flavor.name == "rtx" else None
 
     def dtype(self, name: str) -> np.dtype[np.generic]:
         """See `StageEngine.dtype`."""
         return self._dtypes[name]
 
-    def context(self, profile: int, shapes: Mapping[str, tuple[int, ...]], scratch: int, stream: int) -> PlanContext:
+    def context(self, profile: int, shapes: Mapping[str, tuple[int, ...]], scratch: int, stream: int) -> EngineContext:
         """See `StageEngine.context`.
 
         Raises:
@@ -83,7 +85,7 @@ class PlanEngine:
         if missing := made.infer_shapes():
             raise DeviceError(f"TensorRT lacks the shapes of {', '.join(missing)}")
         outputs = {name: tuple(made.get_tensor_shape(name)) for name in self._output_names}
-        return PlanContext(made, outputs)
+        return EngineContext(made, outputs)
 
     @property
     def _user_managed(self) -> Any:
@@ -120,7 +122,7 @@ def _complaint(header: EngineHeader, graph: GraphFile, types: Mapping[str, str],
     return None
 
 
-class PlanContext:
+class EngineContext:
     """An execution context at fixed shapes; a `Context`."""
 
     def __init__(self, context: Any, outputs: Mapping[str, tuple[int, ...]]) -> None:

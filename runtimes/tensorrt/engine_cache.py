@@ -1,8 +1,9 @@
 """The engine cache: a folder beside the bundle, one file an engine, each of which knows what it is valid for.
 
-A file is a line of magic, a line of JSON (`EngineHeader`) and the plan. Its name holds a key of everything that makes
-the engine what it is, so that a look for the name is a look for a valid engine. Files appear whole; a lock keeps two
-processes from building the same one.
+A file is a line of magic, a line of JSON (`EngineHeader`) and the serialized engine. Its name holds a key of everything
+that makes the engine what it is, so that a look for the name is a look for a valid engine. Files appear whole; a lock
+keeps two processes from building the same one. Some fields have other names in files than here: those that they had at
+first, so that engines built then stay valid.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from trbert_deploy.bundle.folder import whole_file
-from trbert_deploy.bundle.reader import Bundle
+from trbert_deploy.bundle.folder import clear_abandoned, held, whole_file
 from trbert_deploy.core.errors import TRBertError
-from trbert_deploy.runtimes.tensorrt.buckets import Grid, Profile
+from trbert_deploy.runtimes.profiles import Profile
+from trbert_deploy.runtimes.shape_buckets import ShapeBuckets
 
 _MAGIC = b"TRBERT-DEPLOY-ENGINE-1\n"
 _SUFFIX = ".engine"
+_BUILD = "build it again: trbert-deploy build BUNDLE"
 
 #: Stands for a compute capability or driver that was not fixed when the engine was built.
 ANY = "any"
@@ -71,35 +72,29 @@ class EngineHeader(BaseModel):
     Attributes:
         graph: file name of the ONNX graph.
         key: what it is valid for.
-        grid: of the build that it is part of.
-        inputs: the axes of each input, by their names in the graph or their fixed sizes.
+        shapes: of the build that it is part of.
+        inputs: the axes of each input, as the manifest has them.
         types: of each input and output, as TensorRT names them.
         created: when, ISO 8601.
         seconds: that the build took.
-        plan_bytes: size of the plan.
-        plan_sha256: of the plan.
+        serialized_bytes: size of the engine.
+        serialized_sha256: of the engine.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     graph: str
     key: EngineKey
-    grid: Grid
+    shapes: ShapeBuckets = Field(alias="grid")
     inputs: dict[str, tuple[str | int, ...]]
     types: dict[str, str]
     created: str
     seconds: float
-    plan_bytes: int
-    plan_sha256: str
+    serialized_bytes: int = Field(alias="plan_bytes")
+    serialized_sha256: str = Field(alias="plan_sha256")
 
 
-def engines_folder(bundle: Bundle) -> Path:
-    """Where a bundle's engines lie unless told otherwise: ``NAME.engines`` beside the folder ``NAME``."""
-    folder = bundle.folder.resolve()
-    return folder.with_name(folder.name + ".engines")
-
-
-class EngineStore:
+class EngineCache:
     """A folder of engines; nothing is made before something is written."""
 
     def __init__(self, folder: Path) -> None:
@@ -116,26 +111,24 @@ class EngineStore:
         Raises:
             EngineError: the folder cannot be written.
         """
-        lock = FileLock(path.with_name(f".{path.name}.lock"))
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except OSError as error:
-            raise EngineError(
-                f"{self.folder} cannot be written: {error.strerror or error}", "give another folder with --engines"
-            ) from error
-        try:
+        with contextlib.ExitStack() as stack:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(held(path.with_name(f".{path.name}.lock")))
+                clear_abandoned(self.folder)
+            except OSError as error:
+                raise EngineError(
+                    f"{self.folder} cannot be written: {error.strerror or error}", "give another folder with --engines"
+                ) from error
             yield
-        finally:
-            lock.release()
 
-    def write(self, header: EngineHeader, plan: bytes) -> Path:
-        """Put an engine into the store, whole."""
+    def write(self, header: EngineHeader, serialized: bytes) -> Path:
+        """Put an engine into the cache, whole."""
         path = self.path(header.graph, header.key)
         try:
             with whole_file(path) as partial, partial.open("wb") as file:
-                file.write(_MAGIC + header.model_dump_json().encode() + b"\n")
-                file.write(plan)
+                file.write(_MAGIC + header.model_dump_json(by_alias=True).encode() + b"\n")
+                file.write(serialized)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -151,7 +144,7 @@ class EngineStore:
 
 
 def read_header(path: Path) -> EngineHeader:
-    """The header of an engine file, without its plan.
+    """The header of an engine file, without the engine itself.
 
     Raises:
         EngineError: it is not there, or is no engine file.
@@ -164,7 +157,7 @@ def read_header(path: Path) -> EngineHeader:
 
 
 def read_engine(path: Path) -> tuple[EngineHeader, bytes]:
-    """Header and plan of an engine file, checked against its sha256.
+    """Header and serialized engine of a file, checked against its sha256.
 
     Raises:
         EngineError: it is not there, no engine file, or corrupt.
@@ -172,14 +165,16 @@ def read_engine(path: Path) -> tuple[EngineHeader, bytes]:
     try:
         with path.open("rb") as file:
             header = _header(file.readline(), file.readline(), path)
-            plan = file.read()
+            serialized = file.read()
     except OSError as error:
         raise EngineError(f"{path} cannot be read: {error.strerror or error}", _BUILD) from error
-    if len(plan) != header.plan_bytes:
-        raise EngineError(f"{path} is corrupt: {len(plan)} bytes of plan, not {header.plan_bytes}", _BUILD)
-    if hashlib.sha256(plan).hexdigest() != header.plan_sha256:
-        raise EngineError(f"{path} is corrupt: the sha256 of its plan is another", _BUILD)
-    return header, plan
+    if len(serialized) != header.serialized_bytes:
+        raise EngineError(
+            f"{path} is corrupt: {len(serialized)} bytes of engine, not {header.serialized_bytes}", _BUILD
+        )
+    if hashlib.sha256(serialized).hexdigest() != header.serialized_sha256:
+        raise EngineError(f"{path} is corrupt: the sha256 of its engine is another", _BUILD)
+    return header, serialized
 
 
 def _header(magic: bytes, line: bytes, path: Path) -> EngineHeader:
@@ -190,6 +185,3 @@ def _header(magic: bytes, line: bytes, path: Path) -> EngineHeader:
     except ValidationError as error:
         first = error.errors()[0]
         raise EngineError(f"{path} is corrupt: its header: {first['msg']}", _BUILD) from error
-
-
-_BUILD = "build it again: trbert-deploy build BUNDLE"

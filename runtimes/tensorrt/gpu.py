@@ -4,28 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trbert_deploy.bundle.reader import Bundle
-from trbert_deploy.core.errors import DeviceError, MissingExtraError
-from trbert_deploy.core.extras import require
+from trbert_deploy.bundle import Bundle
+from trbert_deploy.core.errors import DeviceError
+from trbert_deploy.runtimes.tensorrt.device import Gpu
 from trbert_deploy.runtimes.tensorrt.engine_cache import ANY, EngineHeader
 from trbert_deploy.runtimes.tensorrt.flavor import installed_flavors
 
 _LEAST_PORTABLE = (8, 0)  # engines of TensorRT-RTX that name no compute capability run from here on
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU.
-
-    Attributes:
-        name: as the driver says.
-        compute_capability: as ``"8.9"``.
-        driver: the CUDA version that the driver offers, as ``"13.0"``.
-    """
-
-    name: str
-    compute_capability: str
-    driver: str
 
 
 @dataclass(frozen=True)
@@ -50,11 +35,11 @@ def look_here() -> Here:
 def find_gpu() -> Gpu | None:
     """The first GPU; None where there is none, no driver, or nothing to ask it with."""
     try:
-        cuda = require("trbert_deploy.runtimes.tensorrt.cuda", "TensorRT engines")
-        gpu: Gpu = cuda.read_gpu()
-    except (MissingExtraError, DeviceError):
+        from trbert_deploy.runtimes.tensorrt.cuda import read_gpu
+
+        return read_gpu()
+    except (ImportError, DeviceError):
         return None
-    return gpu
 
 
 def invalid_because(header: EngineHeader, bundle: Bundle, here: Here) -> str | None:

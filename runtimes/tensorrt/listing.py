@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trbert_deploy.bundle.reader import Bundle
-from trbert_deploy.runtimes.tensorrt.engine_cache import EngineError, EngineStore, read_engine
+from trbert_deploy.bundle import Bundle
+from trbert_deploy.runtimes.tensorrt.engine_cache import EngineCache, EngineError, read_engine
 from trbert_deploy.runtimes.tensorrt.gpu import invalid_because, look_here
 
 
@@ -20,7 +20,7 @@ class ListedEngine:
         flavor: of TensorRT, with its version.
         compute_capability: of the GPU it was built for, or ``"any"``.
         profiles: how many it has.
-        bytes: of its plan.
+        bytes: of the engine.
         invalid: why it does not run here; None where it does.
     """
 
@@ -34,10 +34,10 @@ class ListedEngine:
     invalid: str | None
 
 
-def list_engines(store: EngineStore, bundle: Bundle) -> list[ListedEngine]:
+def list_engines(cache: EngineCache, bundle: Bundle) -> list[ListedEngine]:
     """Every engine file, read whole and checked; the one built or asked for last comes first."""
     listed = []
-    paths = list(store)
+    paths = list(cache)
     if not paths:
         return []
     here = look_here()
@@ -56,7 +56,7 @@ def list_engines(store: EngineStore, bundle: Bundle) -> list[ListedEngine]:
                 f"{key.flavor} {key.tensorrt}",
                 key.compute_capability,
                 len(key.profiles),
-                header.plan_bytes,
+                header.serialized_bytes,
                 invalid_because(header, bundle, here),
             )
         )

@@ -1,6 +1,9 @@
 """The scripts in benchmarks/, on small models: they must run and say what they measured."""
 
+import dataclasses
 import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,10 +11,10 @@ import numpy as np
 import pytest
 
 from trbert_deploy.api import load
-from trbert_deploy.bench.quality import Answers
+from trbert_deploy.bench.outputs import Outputs
 from trbert_deploy.bench.workload import random_dataset
 from trbert_deploy.bundle import open_bundle
-from trbert_deploy.core.flops import ModelShape, RowTokens, exact_flops
+from trbert_deploy.core.costs import RowTokens, exact_flops
 from trbert_deploy.runtimes.tensorrt.gpu import find_gpu
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "distilbert3-sequence-classification"
@@ -29,8 +32,8 @@ def test_staged_vs_dense(benchmark, tmp_path):
             np.median(result.dense_samples_ms) / np.median(result.staged_samples_ms)
         )
     row = RowTokens(64, (26, 10))  # ceil(0.4 * 64), ceil(0.15 * 64)
-    facts = ModelShape.of(bundle.manifest)
-    assert results[1].flops_ratio == exact_flops(facts, row.dense) / exact_flops(facts, row)
+    costs = bundle.manifest.costs
+    assert results[1].flops_ratio == exact_flops(costs, row.dense) / exact_flops(costs, row)
 
 
 def test_regrouping(benchmark, golden_bundle):
@@ -39,7 +42,7 @@ def test_regrouping(benchmark, golden_bundle):
     rows = random_dataset(bundle, [5, 60, 7, 55, 6, 58, 9, 50], seed=0)
     fractions, results = regrouping.measure(bundle, rows, batch_size=4, threads=None, iterations=4, warmup=1)
     assert 0 < fractions[1] <= fractions[0] <= 1
-    assert [result.groups for result in results] == list(regrouping.PLANS)
+    assert [result.groups for result in results] == list(regrouping.GROUPS)
     whole, at_input, everywhere = results
     for result in results:
         assert len(result.samples_ms) == 4
@@ -48,7 +51,7 @@ def test_regrouping(benchmark, golden_bundle):
 
 
 @pytest.fixture(scope="module")
-def of_a_model(tmp_path_factory, cli):
+def of_a_model(tmp_path_factory, cli, traced_once):
     """One model's bundles in float32 and float16, and labelled rows."""
     folder = tmp_path_factory.mktemp("precisions")
     for name in ("fp32", "fp16"):
@@ -97,14 +100,45 @@ def test_precision(benchmark, of_a_model, monkeypatch):
 
 def test_flips_are_counted_of_the_tokens_that_arrive(benchmark):
     flip_percents = benchmark("precision").flip_percents
-    wanted = Answers([{}], [[np.array([0, 1, 2, 3])], [np.array([0, 3])]])
-    given = Answers([{}], [[np.array([0, 1, 2, 5])], [np.array([0])]])
+    wanted = Outputs([{}], [[np.array([0, 1, 2, 3])], [np.array([0, 3])]])
+    given = Outputs([{}], [[np.array([0, 1, 2, 5])], [np.array([0])]])
     assert flip_percents(given, wanted, [8]) == [25, 25]  # 3 and 5 of 8; 3 of 4
 
 
-def test_gpu_goes_its_whole_way_without_one(benchmark, tmp_path):
+@pytest.fixture(params=["short", pytest.param("whole", marks=pytest.mark.slow)])
+def gpu(request, benchmark, monkeypatch, cli, traced_once):
+    """The script; short means of the tests one file, a model whose graphs were traced before, commands in this process.
+
+    Only pytest runs in a process of its own all the same.
+    """
+    script = benchmark("gpu")
+    if request.param == "whole":
+        return script
+    run, dry_measurement, random_model = subprocess.run, script.dry_measurement, script.random_model
+
+    def run_here(words, **options):
+        if words[2] != "trbert_deploy":
+            return run(words, **options)
+        result = cli(*words[3:])
+        return subprocess.CompletedProcess(words, result.exit_code, result.stdout, result.stderr)
+
+    def small_measurement(folder):
+        return dataclasses.replace(dry_measurement(folder), tests=["tests/runtimes/plans/test_precisions.py"])
+
+    def known_model(folder, **shape):
+        options = random_model(folder, **shape)
+        shutil.copytree(GOLDEN.with_name("bert-sequence-classification"), folder, dirs_exist_ok=True)
+        (folder / "model.safetensors").unlink()
+        return options
+
+    monkeypatch.setattr(script.subprocess, "run", run_here)
+    monkeypatch.setattr(script, "dry_measurement", small_measurement)
+    monkeypatch.setattr(script, "random_model", known_model)
+    return script
+
+
+def test_gpu_goes_its_whole_way_without_one(gpu, tmp_path):
     """A dry run: the tests that need a GPU are skipped, which counts as missing; engines are built; runtimes lack."""
-    gpu = benchmark("gpu")
     assert gpu.main(["--out", str(tmp_path / "gpu"), "--dry-run", "--precisions", "int8"]) == 0
     document = json.loads((tmp_path / "gpu.json").read_text())
     assert document["dry_run"] is True
@@ -113,13 +147,13 @@ def test_gpu_goes_its_whole_way_without_one(benchmark, tmp_path):
     if find_gpu() is None:
         assert {test["outcome"] for test in document["tests"]["tests"]} == {"skipped"}
         assert "this ONNX Runtime has no CUDAExecutionProvider" in missing
-        assert "no arm 'trt': " in missing
+        assert "no backend 'trt': " in missing
     (measured,) = document["results"]
     export, build, bench = measured["steps"]
     assert [step["exit_code"] for step in measured["steps"]] == [0, 0, 0]
     assert "--int8-form tensorrt" in export["command"]
     assert {engine["precision"] for engine in build["printed"]["engines"]} == {"int8"}
-    assert build["printed"]["grid"]["kept"] == [[7, 26], [3, 10]]  # of 16 and 64 tokens
+    assert build["printed"]["shapes"]["kept"] == [[7, 26], [3, 10]]  # of 16 and 64 tokens
     workloads = bench["printed"]["workloads"]
     assert [workload["batch_size"] for workload in workloads] == [1, 2, 1, 2]
     text = (tmp_path / "gpu.md").read_text()

@@ -1,7 +1,8 @@
 import pytest
 
 from trbert_deploy.bench.gates import accuracy_gate, speed_up_gate
-from trbert_deploy.bench.report import Accuracy, Flops, WorkloadResult
+from trbert_deploy.bench.quality import Accuracy, Flops
+from trbert_deploy.bench.report import WorkloadResult
 from trbert_deploy.bench.stats import SpeedUp
 from trbert_deploy.core.errors import TRBertError
 

@@ -6,17 +6,20 @@ import pytest
 import torch
 
 import trbert_deploy
-from trbert_deploy.bench import BenchOptions, render, run_bench
-from trbert_deploy.bench.arms import open_arms
-from trbert_deploy.bench.quality import answer_all, measure_quality
-from trbert_deploy.bench.runner import _disturbed
+from trbert_deploy.bench import render
+from trbert_deploy.bench.backends import open_backends
+from trbert_deploy.bench.comparison import measure_quality
+from trbert_deploy.bench.options import BenchOptions
+from trbert_deploy.bench.outputs import run_all
+from trbert_deploy.bench.runner import _disturbed, run_bench
+from trbert_deploy.bench.sheets import sheets
 from trbert_deploy.bench.workload import Dataset, random_dataset
 from trbert_deploy.bundle import open_bundle
+from trbert_deploy.core.costs import RowTokens, exact_flops, upstream_flops
 from trbert_deploy.core.errors import TRBertError
-from trbert_deploy.core.flops import ModelShape, RowTokens, exact_flops, upstream_flops
 
 QUICK = BenchOptions(iterations=2, warmup=1, batch_sizes=(1, 4))
-ARMS = ["ort staged", "ort dense", "torch", "torch dense"]
+BACKENDS = ["ort staged", "ort dense", "torch", "torch dense"]
 
 
 def no_progress(phase, done):
@@ -54,11 +57,11 @@ def report(bundle, labelled):
     return run_bench(bundle, dataclasses.replace(QUICK, data=labelled, min_speedup=0.0001, max_accuracy_drop=100))
 
 
-def test_all_arms_are_timed_and_compared(report):
-    assert list(report.arms) == ARMS
+def test_all_backends_are_timed_and_compared(report):
+    assert list(report.backends) == BACKENDS
     for workload in report.workloads:
-        assert list(workload.latencies) == ARMS
-        assert [speed_up.against for speed_up in workload.speed_ups] == ARMS[1:]
+        assert list(workload.latencies) == BACKENDS
+        assert [speed_up.against for speed_up in workload.speed_ups] == BACKENDS[1:]
         for latency in workload.latencies.values():
             assert len(latency.samples_ms) == 2
             assert 0 < latency.p50_ms <= latency.p90_ms <= latency.p99_ms
@@ -86,7 +89,7 @@ def test_the_bundle_agrees_with_its_reference(report):
 
 
 def test_flops_are_those_of_the_kept_counts(report, bundle, labelled):
-    shape = ModelShape.of(bundle.manifest)
+    costs = bundle.manifest.costs
     rows, fractions = [], []
     with trbert_deploy.load(bundle, runtime="torch") as engine:
         for line in map(json.loads, labelled.read_text().splitlines()):
@@ -99,7 +102,7 @@ def test_flops_are_those_of_the_kept_counts(report, bundle, labelled):
     flops = report.quality.flops
     assert flops.kept_fractions == pytest.approx(np.mean(fractions, axis=0))
     for ratio, of in ((flops.exact_ratio, exact_flops), (flops.upstream_ratio, upstream_flops)):
-        assert ratio == pytest.approx(sum(of(shape, row.dense) for row in rows) / sum(of(shape, row) for row in rows))
+        assert ratio == pytest.approx(sum(of(costs, row.dense) for row in rows) / sum(of(costs, row) for row in rows))
 
 
 def test_the_report_is_json_and_says_its_method(report):
@@ -114,10 +117,10 @@ def test_the_report_is_json_and_says_its_method(report):
 
 
 def test_speed_and_accuracy_stand_in_the_same_row(report):
-    sheet = render.sheets(report)[0]
+    sheet = sheets(report)[0]
     headers = [header.replace("\n", " ") for header in sheet.headers]
     dense = dict(zip(headers, sheet.rows[1], strict=True))
-    assert dense["arm"] == "ort dense"
+    assert dense["backend"] == "ort dense"
     assert float(dense["bundle is faster, x"]) > 0
     assert float(dense["bundle's change, points"]) == pytest.approx(-report.quality.accuracy.drop_points, abs=0.01)
 
@@ -126,22 +129,22 @@ def test_markdown_is_tables_with_method_and_environment(report):
     text = render.markdown(report)
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert all(line.endswith("|") for line in tables)
-    assert "| arm | p50 ms |" in text
+    assert "| backend | p50 ms |" in text
     assert "Method: " in text
     assert "- python: " in text
 
 
-def test_without_dense_and_reference_the_arms_are_left_out_with_a_note(bundle, labelled):
+def test_without_dense_and_reference_the_backends_are_left_out_with_a_note(bundle, labelled):
     bare = dataclasses.replace(bundle, manifest=bundle.manifest.model_copy(update={"dense": None, "reference": None}))
     found = run_bench(bare, dataclasses.replace(QUICK, data=labelled))
-    assert list(found.arms) == ["ort staged"]
+    assert list(found.backends) == ["ort staged"]
     assert found.quality.agreement is None
     assert found.quality.accuracy.drop_points is None
     notes = " ".join(found.notes)
     assert "--with-dense" in notes
     assert "--no-reference" in notes
     for gate in ("min_speedup", "max_accuracy_drop"):
-        with pytest.raises(TRBertError, match="no dense arm"):
+        with pytest.raises(TRBertError, match="no dense model"):
             run_bench(bare, dataclasses.replace(QUICK, data=labelled, **{gate: 1.0}))
 
 
@@ -152,7 +155,7 @@ def test_an_accuracy_gate_without_labels_is_an_error(bundle):
 
 def test_torch_itself_is_measured_against_torch_dense(bundle, labelled):
     found = run_bench(bundle, dataclasses.replace(QUICK, runtime="torch", data=labelled, batch_sizes=(2,)))
-    assert list(found.arms) == ["torch", "torch dense"]
+    assert list(found.backends) == ["torch", "torch dense"]
     assert found.quality.accuracy.baseline == "torch dense"
     assert any("reference itself" in note for note in found.notes)
 
@@ -168,8 +171,8 @@ def test_options_out_of_range_are_refused(bundle, wrong):
 def test_another_kept_set_is_seen(bundle):
     """A runtime that drops a token that PyTorch keeps, and answers accordingly."""
     rows = random_dataset(bundle, [30, 30, 20], seed=1)
-    with open_arms(bundle, runtime="ort", mode="staged", device="cpu", threads=None) as arms:
-        engine = arms.engines["ort staged"]
+    with open_backends(bundle, BenchOptions()) as backends:
+        engine = backends.engines["ort staged"]
         run = engine.run
 
         def drop_one(**inputs):
@@ -181,7 +184,7 @@ def test_another_kept_set_is_seen(bundle):
             return answer
 
         engine.run = drop_one
-        quality, _ = measure_quality(arms, rows, no_progress)
+        quality, _ = measure_quality(backends, rows, no_progress)
     first, second = quality.agreement.reductions
     assert (first.flipped_tokens, first.flipped_rows) == (1, 1)
     assert first.mean_jaccard < 1
@@ -192,14 +195,14 @@ def test_another_kept_set_is_seen(bundle):
 def test_the_nearest_logit_is_sought_in_every_batch(bundle):
     rows = random_dataset(bundle, list(range(5, 45)), seed=3)  # more than one batch
     nearest = [np.inf, np.inf]
-    with open_arms(bundle, runtime="ort", mode="staged", device="cpu", threads=None) as arms:
-        quality, _ = measure_quality(arms, rows, no_progress)
+    with open_backends(bundle, BenchOptions()) as backends:
+        quality, _ = measure_quality(backends, rows, no_progress)
         for row in range(len(rows)):
             inputs = {name: torch.from_numpy(array) for name, array in rows.batch(np.array([row])).items()}
             with torch.inference_mode():
-                decisions = arms.reference.model(**inputs).decisions
+                decisions = backends.reference.model(**inputs).decisions
             for reduction, decision in enumerate(decisions):
-                nearest[reduction] = min(nearest[reduction], *decision.logits[decision.free].abs().tolist())
+                nearest[reduction] = min(nearest[reduction], *decision.scores[decision.free].abs().tolist())
     assert [one.nearest_margin for one in quality.agreement.reductions] == pytest.approx(nearest, rel=1e-3, abs=1e-6)
 
 
@@ -212,20 +215,20 @@ def test_a_speed_up_that_its_rounds_contradict_is_noted(report):
     assert notes(of_medians=2.0, of_rounds_low=1.9, of_rounds_high=2.0) == []
     (found,) = notes(of_medians=1.29, of_rounds_low=1.35, of_rounds_high=2.06)
     assert "batch 1" in found
-    assert "1.29, lies outside the quartiles of the rounds' own ratios, 1.35 to 2.06" in found
+    assert "1.29, lies outside the middle half of the single rounds' ratios, 1.35 to 2.06" in found
 
 
-def test_answers_come_back_in_the_order_of_the_rows(bundle):
+def test_outputs_come_back_in_the_order_of_the_rows(bundle):
     rows = random_dataset(bundle, [40, 3, 25, 9] * 10, seed=2)  # more than one batch
     with trbert_deploy.load(bundle) as engine:
-        found = answer_all(engine, rows)
+        found = run_all(engine, rows)
         for row in (0, 1, 38, 39):
             alone = engine.run(**rows.batch(np.array([row])), return_selection=True)
-            assert found.outputs[row]["logits"] == pytest.approx(alone["logits"][0], abs=1e-5)
+            assert found.rows[row]["logits"] == pytest.approx(alone["logits"][0], abs=1e-5)
             assert found.kept[1][row].tolist() == alone.selection[1][0].tolist()
 
 
-def test_a_task_with_answers_for_every_token(golden_bundle):
+def test_a_task_with_outputs_for_every_token(golden_bundle):
     bundle = open_bundle(golden_bundle("bert-question-answering"))
     found = run_bench(bundle, dataclasses.replace(QUICK, lengths=(24,), batch_sizes=(2,), limit=6))
     assert found.quality.accuracy is None
@@ -239,7 +242,7 @@ def test_replayed_selections_leave_the_numeric_error(bundle, labelled):
     agreement = report.quality.agreement
     assert agreement.replayed.predictions_percent == 100
     assert 0 < agreement.replayed.max_logit_difference < 1e-4
-    sheet = next(sheet for sheet in render.sheets(report) if sheet.title.startswith("agreement"))
+    sheet = next(sheet for sheet in sheets(report) if sheet.title.startswith("agreement"))
     assert [row[0] for row in sheet.rows] == ["its own", "the reference's"]
 
 
@@ -265,25 +268,25 @@ def test_other_runtimes_are_measured_in_the_same_rounds_or_left_out_with_a_note(
         QUICK, runtime="torch", data=labelled, beside=("ort-cpu", "trt", "ort-tensorrt"), batch_sizes=(2,)
     )
     report = run_bench(bundle, options)
-    assert list(report.arms) == ["torch", "torch dense", "ort-cpu staged", "ort-cpu dense"]
+    assert list(report.backends) == ["torch", "torch dense", "ort-cpu staged", "ort-cpu dense"]
     (workload,) = report.workloads
     assert {len(latency.samples_ms) for latency in workload.latencies.values()} == {2}
     assert report.quality.accuracy.percent["ort-cpu staged"] == 75
     other = report.quality.beside["ort-cpu staged"]
     assert other.predictions_percent == 100
     assert [reduction.flipped_tokens for reduction in other.reductions] == [0, 0]
-    tables = {sheet.title.partition(":")[0]: sheet for sheet in render.sheets(report)}
+    tables = {sheet.title.partition(":")[0]: sheet for sheet in sheets(report)}
     assert [row[0] for row in tables["selection"].rows] == ["1", "1, ort-cpu staged", "2", "2, ort-cpu staged"]
     assert [row[0] for row in tables["agreement with the PyTorch reference"].rows] == ["its own, ort-cpu staged"]
     assert all(len(row) == len(sheet.headers) for sheet in tables.values() for row in sheet.rows)
     notes = " ".join(report.notes)
-    assert "no arm 'trt': " in notes
-    assert "no arm 'ort-tensorrt': " in notes
+    assert "no backend 'trt': " in notes
+    assert "no backend 'ort-tensorrt': " in notes
 
 
 def test_the_own_runtime_is_not_measured_beside_itself(bundle, labelled):
     options = dataclasses.replace(QUICK, data=labelled, beside=("ort-cpu",), batch_sizes=(2,), replay_selection=True)
-    assert list(run_bench(bundle, options).arms) == ARMS
+    assert list(run_bench(bundle, options).backends) == BACKENDS
 
 
 def test_a_runtime_that_nobody_knows_cannot_stand_beside(bundle):

@@ -8,16 +8,16 @@ from trbert_deploy.bench import timing
 from trbert_deploy.bench.timing import interleave, order_of_round, rest_until_idle
 
 
-@pytest.mark.parametrize("arms", [1, 2, 3, 4])
-def test_every_arm_takes_every_place_equally_often(arms):
-    names = [f"arm {number}" for number in range(arms)]
-    orders = [order_of_round(names, number) for number in range(2 * arms)]
+@pytest.mark.parametrize("backends", [1, 2, 3, 4])
+def test_every_backend_takes_every_place_equally_often(backends):
+    names = [f"backend {number}" for number in range(backends)]
+    orders = [order_of_round(names, number) for number in range(2 * backends)]
     assert all(sorted(order) == names for order in orders)
-    for place in range(arms):
+    for place in range(backends):
         assert set(Counter(order[place] for order in orders).values()) == {2}
 
 
-def test_no_arm_always_follows_the_same_other_one():
+def test_no_backend_always_follows_the_same_other_one():
     names = ["a", "b", "c"]
     before_b = {
         order[order.index("b") - 1] for number in range(6) if (order := order_of_round(names, number))[0] != "b"
@@ -25,7 +25,7 @@ def test_no_arm_always_follows_the_same_other_one():
     assert before_b == {"a", "c"}
 
 
-def test_arms_are_interleaved_and_warm_up_is_left_out():
+def test_backends_are_interleaved_and_warm_up_is_left_out():
     seen = []
     rounds = []
     samples = interleave(
@@ -52,11 +52,11 @@ def test_rest_is_not_counted():
 
 def test_garbage_is_not_collected_while_timing_and_is_again_afterwards():
     collecting = []
-    interleave({"arm": lambda number: collecting.append(gc.isenabled())}, iterations=2, warmup=0)
+    interleave({"backend": lambda number: collecting.append(gc.isenabled())}, iterations=2, warmup=0)
     assert collecting == [False, False]
     assert gc.isenabled()
     with pytest.raises(ZeroDivisionError):
-        interleave({"arm": lambda number: 1 / 0}, iterations=1, warmup=0)
+        interleave({"backend": lambda number: 1 / 0}, iterations=1, warmup=0)
     assert gc.isenabled()
 
 

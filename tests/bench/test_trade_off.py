@@ -16,7 +16,14 @@ def test_every_model_gets_a_point_and_a_rival(benchmark, toy_run, tmp_path, monk
     shutil.copytree(toy_run / "model", tmp_path / "keeps-more")
     save_checkpoint(checkpoint.model, tmp_path / "keeps-more")
     given = ["--teacher", toy_run / "teacher", "--models", f"learned={toy_run / 'model'}", tmp_path / "keeps-more"]
-    given += ["--data", toy_run / "rows.jsonl", "--answers", tmp_path / "answers", "--plot", tmp_path / "plot.png"]
+    given += [
+        "--data",
+        toy_run / "rows.jsonl",
+        "--evaluations",
+        tmp_path / "evaluations",
+        "--plot",
+        tmp_path / "plot.png",
+    ]
     given += ["--json", tmp_path / "out.json", "--markdown", tmp_path / "out.md"]
     monkeypatch.setattr(sys, "argv", ["trade_off.py", *map(str, given)])
     monkeypatch.setattr(torch, "set_num_threads", lambda number: None)  # it would stay so for the tests that follow

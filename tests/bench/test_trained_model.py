@@ -1,5 +1,6 @@
 """benchmarks/trained_model.py: its rankings, its equal costs, and a whole run on toy checkpoints."""
 
+import dataclasses
 import json
 import random
 import sys
@@ -13,13 +14,14 @@ from trbert_deploy.api import load
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.bundle.precision import TOLERANCES
 from trbert_deploy.checkpoint import load_checkpoint
+from trbert_deploy.core.costs import RowTokens, exact_flops
 from trbert_deploy.core.errors import CheckpointError, InputError
-from trbert_deploy.core.flops import RowTokens, exact_flops
 from trbert_deploy.core.selection import budget
 from trbert_deploy.export import exporter
 from trbert_deploy.export.check import CheckResult
-from trbert_deploy.runtimes.onnxruntime.sessions import share_threads
-from trbert_deploy.training.data import Examples, TokenizedExamples
+from trbert_deploy.runtimes.onnxruntime.pool import share_threads
+from trbert_deploy.training.batches import TokenizedExamples
+from trbert_deploy.training.data import Examples
 from trbert_deploy.training.evaluation import evaluate
 
 ROWS = 24
@@ -36,8 +38,8 @@ def rivals(benchmark):
 
 
 @pytest.fixture(scope="module")
-def answering(benchmark):
-    return benchmark("answers")
+def evaluations(benchmark):
+    return benchmark("evaluations")
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +75,14 @@ def test_attention_received_is_what_transformers_gives_out(rivals, backbone, tin
     for reduction, layer in enumerate((0, 2)):
         for row, length in enumerate(lengths):
             wanted = attentions[layer][row, :, :length, :length].sum((0, 1))
-            torch.testing.assert_close(whole[reduction].logits[row, :length], wanted, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(whole[reduction].scores[row, :length], wanted, rtol=1e-4, atol=1e-5)
             assert float(wanted.sum()) == pytest.approx(length * model.config.backbone.num_attention_heads, rel=1e-4)
     for row, length in enumerate(lengths):
         kept = reduced.keep_masks[0][row].nonzero().flatten().tolist()
-        scores = whole[0].logits[row, :length].tolist()
+        scores = whole[0].scores[row, :length].tolist()
         others = sorted(range(1, length), key=lambda position: -scores[position])
         assert kept == sorted([0, *others[: -(-length // 2) - 1]])
-        left = reduced.decisions[1].logits[row, : len(kept)]
+        left = reduced.decisions[1].scores[row, : len(kept)]
         assert float(left.sum()) == pytest.approx(len(kept) * model.config.backbone.num_attention_heads, rel=1e-4)
 
 
@@ -88,7 +90,7 @@ def test_rivals_keep_exactly_the_budget_and_share_the_weights(rivals, toy_run, t
     model, rows = load_checkpoint(toy_run / "model").model, tokenize()
     before = model.config.to_dict()
     wanted = np.stack([budget(rows.lengths, 0.4), budget(rows.lengths, 0.15)], axis=1)
-    answers = []
+    logits = []
     for make in (
         lambda: rivals.by_attention(model, [1, 2]),
         lambda: rivals.at_random(model, [1, 2], seed=0),
@@ -100,11 +102,11 @@ def test_rivals_keep_exactly_the_budget_and_share_the_weights(rivals, toy_run, t
         assert rival.head is model.head
         evaluation = evaluate(rival, rows, keep=[0.4, 0.15])
         assert np.array_equal(evaluation.kept, wanted)
-        answers.append(evaluation.logits)
+        logits.append(evaluation.outputs["logits"])
     assert model.config.to_dict() == before
-    assert np.array_equal(answers[1], answers[2])
-    assert not np.allclose(answers[1], answers[3])
-    assert not np.allclose(answers[0], answers[1])
+    assert np.array_equal(logits[1], logits[2])
+    assert not np.allclose(logits[1], logits[3])
+    assert not np.allclose(logits[0], logits[1])
 
 
 def test_random_rankings_favour_no_place(rivals, tiny_model):
@@ -128,27 +130,30 @@ def test_texts_are_cut_to_the_first_length_that_costs_no_less(rivals, toy_run, t
         return evaluate(teacher, tokenize(length)).flops
 
     for share in (0.2, 0.5, 0.9):
-        length = rivals.equal_cost_length(whole.shape, rows.lengths, share * whole.flops)
+        length = rivals.equal_cost_length(whole.costs, rows.lengths, share * whole.flops)
         assert cost(length - 1) < share * whole.flops <= cost(length)
-    assert rivals.equal_cost_length(whole.shape, rows.lengths, cost(20)) == 20
-    assert rivals.equal_cost_length(whole.shape, rows.lengths, whole.flops) == 48
-    assert rivals.equal_cost_length(whole.shape, rows.lengths, 2 * whole.flops) == 48
-    assert rivals.equal_cost_length(whole.shape, rows.lengths, 1.0) == 3
+    assert rivals.equal_cost_length(whole.costs, rows.lengths, cost(20)) == 20
+    assert rivals.equal_cost_length(whole.costs, rows.lengths, whole.flops) == 48
+    assert rivals.equal_cost_length(whole.costs, rows.lengths, 2 * whole.flops) == 48
+    assert rivals.equal_cost_length(whole.costs, rows.lengths, 1.0) == 3
     one_row = np.array([25])
-    assert rivals.equal_cost_length(whole.shape, one_row, exact_flops(whole.shape, RowTokens(12))) == 12
+    assert rivals.equal_cost_length(whole.costs, one_row, exact_flops(whole.costs, RowTokens(12))) == 12
 
 
-def test_answers_are_kept_for_a_run_that_is_repeated(answering, toy_run, tokenize, tmp_path, monkeypatch):
+def test_evaluations_are_kept_for_a_run_that_is_repeated(evaluations, toy_run, tokenize, tmp_path, monkeypatch):
     model, rows = load_checkpoint(toy_run / "model").model, tokenize()
     wanted = evaluate(model, rows, keep=[])
-    answers = answering.Answers(tmp_path / "answers")
+    kept = evaluations.Evaluations(tmp_path / "evaluations")
     calls = []
-    monkeypatch.setattr(answering, "evaluate", lambda *given, **options: calls.append(1) or evaluate(*given, **options))
+    monkeypatch.setattr(
+        evaluations, "evaluate", lambda *given, **options: calls.append(1) or evaluate(*given, **options)
+    )
     for _ in range(2):
-        evaluation = answers.evaluate("name", model, rows, [])
-        for name in ("logits", "kept", "labels", "lengths"):
+        evaluation = kept.evaluate("name", model, rows, [])
+        assert np.array_equal(evaluation.outputs["logits"], wanted.outputs["logits"])
+        for name in ("predicted", "kept", "labels", "lengths"):
             assert np.array_equal(getattr(evaluation, name), getattr(wanted, name))
-        assert evaluation.shape == wanted.shape
+        assert evaluation.costs == wanted.costs
     assert len(calls) == 1
 
     shorter = tokenize(20)
@@ -156,25 +161,25 @@ def test_answers_are_kept_for_a_run_that_is_repeated(answering, toy_run, tokeniz
     with torch.no_grad():
         other.selectors[1].score.bias += 1
     for given in (("other", model, rows, []), ("name", model, rows, [0.5, 0.2]), ("name", model, shorter, [])):
-        assert np.array_equal(answers.evaluate(*given).logits, evaluate(given[1], given[2], keep=given[3]).logits)
-    assert np.array_equal(answers.evaluate("name", other, rows, []).kept, evaluate(other, rows, keep=[]).kept)
+        found, computed = kept.evaluate(*given), evaluate(given[1], given[2], keep=given[3])
+        assert np.array_equal(found.outputs["logits"], computed.outputs["logits"])
+    assert np.array_equal(kept.evaluate("name", other, rows, []).kept, evaluate(other, rows, keep=[]).kept)
     assert len(calls) == 5
 
 
-def test_standard_error_is_of_paired_rows(answering, toy_run, tokenize):
+def test_standard_error_is_of_paired_rows(evaluations, toy_run, tokenize):
     evaluation = evaluate(load_checkpoint(toy_run / "teacher").model, tokenize())
-    right, labels = np.eye(2)[evaluation.labels], evaluation.labels
-    wrong = right.copy()
-    wrong[:2] = 1 - right[:2]
+    right = evaluation.labels
+    wrong = np.where(np.arange(len(right)) < 2, 1 - right, right)
 
-    def line(logits):
-        return answering.Line("", [answering.Evaluation(logits, evaluation.kept, labels, evaluation.lengths, None)], [])
+    def line(predicted):
+        return evaluations.Line("", [dataclasses.replace(evaluation, predicted=predicted)], [])
 
     difference = line(wrong).minus(line(right))
     paired = np.array([-100.0, -100.0, 0, 0, 0, 0, 0, 0])
     assert difference.points == -25
     assert difference.standard_error == pytest.approx(np.sqrt(paired.var(ddof=1) / 8))
-    assert line(wrong).minus(line(wrong)) == answering.Difference(0, 0)
+    assert line(wrong).minus(line(wrong)) == evaluations.Difference(0, 0)
 
 
 def test_a_whole_run_yields_every_line(script, wall_clock, toy_run, tmp_path, monkeypatch, capsys):
@@ -191,7 +196,7 @@ def test_a_whole_run_yields_every_line(script, wall_clock, toy_run, tmp_path, mo
             with load(other) as engine:
                 selection = engine.run(**inputs, return_selection=True).selection
             assert [[len(kept) for kept in rows] for rows in selection] == [[14, 14], [6, 6]]
-            assert open_bundle(folder).manifest.selection.keep == pytest.approx(options["keep"], abs=1e-6)
+            assert open_bundle(folder).manifest.reduction.fractions == pytest.approx(options["keep"], abs=1e-6)
         return bundles[-1]
 
     monkeypatch.setattr(wall_clock, "export_bundle", exporting)
@@ -209,7 +214,7 @@ def test_a_whole_run_yields_every_line(script, wall_clock, toy_run, tmp_path, mo
     text = (tmp_path / "out.md").read_text(encoding="utf-8")
     captured = capsys.readouterr()
     assert captured.out == text
-    assert f"dense teacher: answering {ROWS} rows" in captured.err
+    assert f"dense teacher: {ROWS} rows" in captured.err
     document = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert document["config"]["model"] == "model"
     assert document["config"]["rows"] == ROWS

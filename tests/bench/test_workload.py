@@ -12,11 +12,14 @@ from trbert_deploy.bench.workload import (
 )
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.core.errors import InputError
+from trbert_deploy.tasks import TASKS, Limits
+
+TASK = TASKS.get("sequence-classification").spec(Limits(max_length=96, vocab_size=120, token_types=0))
 
 
 def dataset(lengths):
     mask = (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype(np.int64)
-    return Dataset("rows", {"input_ids": mask * 7, "attention_mask": mask})
+    return Dataset("rows", TASK, {"input_ids": mask * 7, "attention_mask": mask})
 
 
 def write(path, lines):

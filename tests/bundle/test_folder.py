@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from trbert_deploy.bundle.folder import whole_file, whole_folder
+from trbert_deploy.bundle import folder as folder_module
+from trbert_deploy.bundle.folder import clear_abandoned, whole_file, whole_folder
 from trbert_deploy.core.errors import TRBertError
 
 
@@ -116,3 +120,83 @@ def test_a_file_whose_block_fails_is_as_it_was(tmp_path):
         fail()
     assert file.read_text() == "old"
     assert names(tmp_path) == ["file"]
+
+
+# -- several writers -----------------------------------------------------------------------------------------------
+
+WRITER = """
+import sys
+from pathlib import Path
+from trbert_deploy.bundle.folder import whole_file, whole_folder
+parent, name, times = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+for time in range(times):
+    with whole_folder(parent / "out", force=True, replaceable=lambda folder: True) as folder:
+        for part in range(3):
+            (folder / str(part)).write_text(f"{name} {time}")
+    with whole_file(parent / "file") as file:
+        file.write_text(f"{name} {time}")
+"""
+
+
+def test_four_writers_into_one_place_at_once(tmp_path):
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, tmp_path, name, "25"], stderr=subprocess.PIPE, text=True)
+        for name in "abcd"
+    ]
+    assert [writer.communicate()[1] for writer in writers] == [""] * 4
+    assert names(tmp_path) == ["file", "out"]
+    (content,) = {(tmp_path / "out" / str(part)).read_text() for part in range(3)}
+    assert content.endswith(" 24")
+
+
+def test_what_a_killed_writer_of_a_file_left_is_cleared_by_the_next(tmp_path):
+    file = tmp_path / "answers.jsonl"
+    killed = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import os, sys; from pathlib import Path; from trbert_deploy.bundle.folder import whole_file\n"
+            "with whole_file(Path(sys.argv[1])) as partial:\n"
+            "    partial.write_text('half'); os.kill(os.getpid(), 9)",
+            file,
+        ],
+        check=False,
+    )
+    assert killed.returncode == -9
+    assert len(names(tmp_path)) == 2  # what it wrote, and that it was at it
+    others = [".answers.jsonl.partial-of-another-tool", ".other.jsonl.partial-0123456789ab"]
+    for other in others:
+        (tmp_path / other).touch()
+    with whole_file(file) as partial:
+        partial.write_text("whole")
+    assert names(tmp_path) == [*others, file.name]
+
+
+def test_what_is_left_of_any_target_in_a_folder(tmp_path):
+    for token, name in (("0" * 12, "a.engine"), ("1" * 12, "b.engine"), ("2" * 12, "b.engine")):
+        (tmp_path / f".{name}.partial-{token}").touch()
+    (tmp_path / ".b.engine.writing-111111111111").touch()
+    with whole_file(tmp_path / "c.engine") as living:
+        living.touch()
+        clear_abandoned(tmp_path)
+        assert living.exists()
+    assert names(tmp_path) == ["c.engine"]
+
+
+def test_a_writer_that_does_not_give_way_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_module, "PATIENCE", 0.1)
+    with (
+        FileLock(tmp_path / ".out.turn"),
+        pytest.raises(TRBertError, match=r"another process is putting .*out in its place"),
+    ):
+        write(tmp_path / "out", "new")
+
+
+def test_a_file_in_a_folder_that_is_not_there(tmp_path):
+    def fail():
+        with whole_file(tmp_path / "nowhere" / "file"):
+            pass
+
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        fail()
+    assert names(tmp_path) == []

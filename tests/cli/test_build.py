@@ -23,8 +23,8 @@ def test_build_then_build_again_then_inspect(cli, bundle):
     assert result.stderr.splitlines()[-1] == f"next: trbert-deploy verify {bundle} --runtime trt"
 
     again = json.loads(cli(*arguments, "--json").stdout)
-    assert (again["schema_version"], again["command"], again["flavor"]) == ("1.0", "build", "rtx")
-    assert again["grid"] == {"lengths": [64], "kept": [[16]], "rows": 1, "items": 64}
+    assert (again["schema_version"], again["command"], again["flavor"]) == ("2.0", "build", "rtx")
+    assert again["shapes"] == {"lengths": [64], "kept": [[16]], "rows": 1, "entries": 64}
     assert all(engine["reused"] for engine in again["engines"])
     assert Path(again["folder"]) == bundle.resolve().with_name("bundle.engines")
 

@@ -19,7 +19,7 @@ def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, **options)
 
 
-def test_help_names_every_verb_in_under_half_a_second():
+def test_help_names_every_verb_in_little_time():
     times = []
     for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -28,7 +28,19 @@ def test_help_names_every_verb_in_under_half_a_second():
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     for verb in ("export", "build", "bench", "predict", "inspect", "verify", "env"):
         assert f" {verb} " in ran.stdout
-    assert min(times) < 0.5  # processor time, and the best of five: the machine may be busy
+    assert min(times) < 0.4  # processor time, and the best of five: the machine may be busy
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("export", "--help"), ("bench", "--help"), ("train", "--help")])
+def test_nothing_heavy_is_imported_to_say_what_there_is(arguments):
+    ran = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "trbert_deploy", *arguments], capture_output=True, text=True
+    )
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in ran.stderr.splitlines()}
+    assert "typer" in imported
+    heavy = {"numpy", "tokenizers", "torch", "transformers", "onnx", "onnxruntime", "tensorrt"}
+    heavy |= {"tensorrt_rtx", "accelerate", "datasets", "matplotlib", "cuda"}
+    assert imported & heavy == set()
 
 
 def test_version():
@@ -105,10 +117,30 @@ def test_a_missing_extra_is_named_with_its_command(golden_bundle, tmp_path, argu
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Absent())\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
     assert run("--help", env=environment).returncode == 0
     assert run("env", env=environment).returncode == 0
     ran = run(*(part.format(bundle=bundle) for part in arguments), env=environment)
     assert ran.returncode == 1
     assert "not installed" in ran.stderr
     assert f"pip install '{extra}'" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("package", "extra"), [("tensorrt_rtx_bindings", "trt-rtx"), ("cuda", "trt-rtx"), ("accelerate", "train")]
+)
+def test_a_package_that_fails_late_is_named_too_those_of_runtimes_among_them(package, extra):
+    code = (
+        "import sys, trbert_deploy.cli.app as app\n"
+        "def fail():\n"
+        f"    raise ModuleNotFoundError('No module named x', name='{package}.deep')\n"
+        "app.make_app = lambda: fail\n"
+        "from trbert_deploy.cli.main import main\n"
+        "main()\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert f"this command needs the package '{package}'" in ran.stderr
+    assert f"pip install 'trbert-deploy[{extra}]'" in ran.stderr
+    assert "Traceback" not in ran.stderr

@@ -43,6 +43,7 @@ def run_raw(monkeypatch, capsys, bundle):
         monkeypatch.setattr(sys, "argv", ["trbert-deploy", "predict", str(folder), *map(str, arguments)])
         fake = types.SimpleNamespace(buffer=io.BytesIO(stdin or b""), isatty=lambda: stdin is None)
         monkeypatch.setattr(sys, "stdin", fake)
+        monkeypatch.setattr("trbert_deploy.cli.main.heeding_signals", contextlib.nullcontext)  # they are pytest's
         with pytest.raises(SystemExit) as ended:
             main()
         printed = capsys.readouterr()
@@ -136,6 +137,81 @@ def test_out_that_cannot_be_written(run, tmp_path, out):
     assert code == 1
     assert "error:" in stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("out", "options", "hint"),
+    [
+        ("answers.parquet", (), "answers.jsonl; known endings are .jsonl, .json"),
+        ("answers.CSV", (), "known endings are .jsonl, .json"),
+        ("answers.html", (), "known endings are .jsonl, .json"),
+        ("page.jsonl", ("--show-selection",), "page.html; known endings are .html, .htm, .txt"),
+        ("page.pdf", ("--show-selection",), "known endings are .html, .htm, .txt"),
+    ],
+)
+def test_a_name_that_promises_another_form_is_refused(run_raw, tmp_path, out, options, hint):
+    code, stdout, stderr = run_raw("a text", "--out", tmp_path / out, *options)
+    assert (code, stdout) == (1, "")
+    assert f"promises something else\nhint: --out {tmp_path}/" in stderr
+    assert hint in stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("out", "options"), [("a.JSON", ()), ("answers", ()), ("a.htm", ("--show-selection",))])
+def test_known_endings_are_taken(run_raw, tmp_path, out, options):
+    assert run_raw("a text", "--out", tmp_path / out, *options)[0] == 0
+    assert (tmp_path / out).stat().st_size > 0
+
+
+@pytest.fixture
+def breaking(monkeypatch):
+    """Makes the model give no number for rows of so many tokens."""
+    run = trbert_deploy.Engine.run
+
+    def break_rows(length, value):
+        def broken(self, **inputs):
+            output = run(self, **inputs)
+            output["logits"][inputs["attention_mask"].sum(-1) == length] = value
+            return output
+
+        monkeypatch.setattr(trbert_deploy.Engine, "run", broken)
+
+    return break_rows
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_output_that_is_no_number_is_an_error_that_names_the_item(run, breaking, value, tmp_path):
+    lines = [{"id": number, "input_ids": [2, *range(5, 5 + number), 3]} for number in range(8)]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    breaking(7, value)
+    code, found, stderr = run("--data", data, "--batch-size", "3")
+    assert code == 1
+    assert [answer["id"] for answer in found] == [0, 1, 2, 3, 4], "all before it are answered"
+    assert f"error: {data}, line 6: the model's output logits is not finite" in stderr
+    assert "hint: check the bundle on this machine: trbert-deploy verify" in stderr
+    code, _, stderr = run("--data", data, "--out", tmp_path / "out.jsonl")
+    assert code == 1
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_numbers_that_are_none_are_not_handed_through(run, number):
+    code, found, stderr = run(stdin=b'{"id": 1, "text": "a"}\n{"id": ' + number.encode() + b', "text": "b"}\n')
+    assert code == 1
+    assert [answer["id"] for answer in found] == [1]
+    assert "line 2 is not JSON that can be read" in stderr
+    assert number.strip("-") in stderr
+
+
+def test_what_no_json_can_say_is_an_error():
+    from trbert_deploy.cli.output import json_text
+    from trbert_deploy.core.errors import TRBertError
+
+    assert json_text({"a": [1.5, None]}, "this") == '{"a": [1.5, null]}'
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(TRBertError, match=r"^this holds a number that is not finite"):
+            json_text({"a": [value]}, "this")
 
 
 def test_a_broken_line_is_named_after_the_answers_before_it(run, reviews_file, answers):
@@ -232,10 +308,10 @@ def fates(bundle):
     """
     from transformers import BertTokenizerFast
 
-    reference = BertTokenizerFast(vocab=str(bundle.parent / "model" / "vocab.txt"))
+    reference = BertTokenizerFast.from_pretrained(str(bundle / "tokenizer"))
     wanted = []
     with trbert_deploy.load(bundle, runtime="torch") as engine:
-        limit = engine.manifest.limits.max_length
+        limit = engine.manifest.task.max_length
         for item in SHOWN:
             texts = (item,) if isinstance(item, str) else item
             cut = reference(*texts, truncation="longest_first", max_length=limit)
@@ -433,9 +509,11 @@ def test_control_characters_do_not_reach_the_terminal(run_raw):
 
 
 @pytest.mark.parametrize(
-    ("answer", "headline"),
+    ("prediction", "headline"),
     [
         ({"score": -1.25}, "item 0: score -1.25"),
+        ({"labels": ["a", "c"], "scores": {"a": 0.5}}, 'item 0: labels ["a", "c"]'),
+        ({"scores": {"a": 0.5, "b": -2.0}}, 'item 0: scores {"a": 0.5, "b": -2.0}'),
         (
             {"answer": "two\nlines", "start": 0, "end": 9, "start_token": 1, "end_token": 2, "score": 0.123456},
             r'item 0: answer "two\nlines", score 0.1235',
@@ -447,16 +525,17 @@ def test_control_characters_do_not_reach_the_terminal(run_raw):
         ),
     ],
 )
-def test_headlines_of_other_tasks(answer, headline):
+def test_headlines_of_other_tasks(prediction, headline):
     from trbert_deploy.cli.show_selection import write
-    from trbert_deploy.text.prediction import Answered
-    from trbert_deploy.text.tokenization import Piece, Row
+    from trbert_deploy.text.prediction import Predicted
+    from trbert_deploy.text.rows import Row
+    from trbert_deploy.text.tokenizer import Piece
 
     row = Row({}, 4, texts=("two\nlines",), places=(range(1, 3),))
     engine = types.SimpleNamespace(
         tokenizer=types.SimpleNamespace(pieces=lambda texts: [[Piece(0, 0, 3), Piece(1, 4, 9)]]),
-        manifest=types.SimpleNamespace(reduction_layers=[3]),
+        manifest=types.SimpleNamespace(reduction=types.SimpleNamespace(layers=[3])),
     )
     stream = io.StringIO()
-    write(engine, [Answered(row, answer, [np.array([0, 2])])], stream, Path("shown.txt"))
+    write(engine, [Predicted(row, prediction, [np.array([0, 2])])], stream, Path("shown.txt"))
     assert stream.getvalue() == f"{headline}\n\nbefore layer 3: 2 of 4 tokens go on\n·\nlines\n"

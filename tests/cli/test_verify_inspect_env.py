@@ -88,7 +88,8 @@ def test_inspect_reads_the_manifest_alone(cli, bundle, monkeypatch):
     for fact in ("sequence-classification", "TRBertForSequenceClassification", "stage_0.onnx", "dense.onnx"):
         assert fact in result.stdout
     report = json.loads(cli("inspect", bundle, "--json").stdout)
-    assert report["reduction_layers"] == [1]
+    assert report["reduction"]["layers"] == [1]
+    assert [one["name"] for one in report["task"]["inputs"]] == ["input_ids", "attention_mask"]
     assert report["model"]["source_class"] == "AUTODistilBertForSequenceClassification"
     assert report["model"]["num_layers"] == 3
 

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from trbert_deploy.core import extras
 from trbert_deploy.core.errors import MissingExtraError, TRBertError
-from trbert_deploy.core.extras import missing_extra, require
+from trbert_deploy.core.extras import PACKAGES, missing_extra, require
+from trbert_deploy.runtimes.registry import optional_packages
 
 PYPROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+EVERY = {**PACKAGES, **optional_packages()}
 
 
 class Absent:
@@ -36,11 +39,11 @@ def absent(monkeypatch):
     return remove
 
 
-@pytest.mark.parametrize("package", sorted(extras._EXTRA_OF_MODULE))
+@pytest.mark.parametrize("package", sorted(EVERY))
 def test_each_absent_package_names_an_extra_that_brings_it(absent, package):
     absent(package)
     with pytest.raises(MissingExtraError) as caught:
-        require(package, "this test")
+        require(package, "this test", packages=optional_packages())
     message = str(caught.value)
     assert f"this test needs the package {package!r}, which is not installed" in message
     (extra,) = re.findall(r"pip install 'trbert-deploy\[([a-z-]+)\]'", caught.value.hint)
@@ -51,11 +54,12 @@ def test_each_absent_package_names_an_extra_that_brings_it(absent, package):
     wanted = [*wanted, "huggingface_hub"] if any(line.startswith("transformers") for line in wanted) else wanted
     names = {re.split(r"[<>=\[]", line)[0].replace("-", "_") for line in wanted}
     distributions = {package, package.replace("_bindings", "_cu13_bindings"), f"{package}_bindings", f"{package}_cu13"}
-    assert names & distributions
+    assert names & (distributions if package != "sklearn" else {"scikit_learn"})
 
 
 def test_every_package_that_is_imported_is_a_dependency_or_has_an_extra():
     always = {re.split(r"[<>=\[]", line)[0] for line in PYPROJECT["project"]["dependencies"]} | {"trbert_deploy"}
+    always |= {"_typeshed"}  # type checkers bring it along
     root = Path(__file__).parents[2]
     imported = set()
     for top in ("trbert_deploy", "export", "runtimes", "calib_data"):
@@ -66,7 +70,7 @@ def test_every_package_that_is_imported_is_a_dependency_or_has_an_extra():
                 elif isinstance(node, ast.ImportFrom):
                     imported.add((node.module or "").partition(".")[0])
     assert {"torch", "accelerate", "numpy"} <= imported
-    assert imported - always - set(sys.stdlib_module_names) <= set(extras._EXTRA_OF_MODULE)
+    assert imported - always - set(sys.stdlib_module_names) <= EVERY.keys()
 
 
 def test_the_gpu_wheel_is_mentioned_for_onnxruntime(absent):

@@ -1,4 +1,4 @@
-"""The plan against every possible plan."""
+"""The groups against every possible partition."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trbert_deploy.core.grouping import GROUP_OVERHEAD_TOKENS, MAX_GROUP_TOKENS, plan_groups
-from trbert_deploy.runtimes import grouping
+from trbert_deploy.core import grouping
+from trbert_deploy.core.grouping import GROUP_OVERHEAD_TOKENS, MAX_GROUP_TOKENS, group_rows
 
 COUNTS = st.one_of(
     st.lists(st.integers(1, 512), min_size=1, max_size=7),
@@ -50,7 +50,7 @@ def check_shape(groups, counts):
 
 @given(COUNTS, st.sampled_from([1, 4]))
 def test_no_partition_whatsoever_costs_less(counts, sequences):
-    groups = plan_groups(np.array(counts), sequences_a_row=sequences)
+    groups = group_rows(np.array(counts), sequences=sequences)
     check_shape(groups, counts)
     best = min(cost_of(partition, counts, sequences) for partition in set_partitions(list(range(len(counts)))))
     assert cost_of(groups, counts, sequences) == best
@@ -67,18 +67,18 @@ def test_the_cap_against_every_cut(counts, sequences, cap):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grouping, "MAX_GROUP_TOKENS", cap)
-        groups = plan_groups(np.array(counts), sequences_a_row=sequences)
+        groups = group_rows(np.array(counts), sequences=sequences)
     check_shape(groups, counts)
     assert all(allowed(group) for group in groups)
     order = sorted(range(len(counts)), key=lambda i: -counts[i])
-    best = min(cost_of(plan, counts, sequences) for plan in cuts(order) if all(allowed(group) for group in plan))
+    best = min(cost_of(cut, counts, sequences) for cut in cuts(order) if all(allowed(group) for group in cut))
     assert cost_of(groups, counts, sequences) == best
 
 
 def test_the_cap_holds_in_a_large_batch():
     rng = np.random.default_rng(0)
     counts = rng.integers(1, 513, 400)
-    groups = plan_groups(counts)
+    groups = group_rows(counts)
     check_shape(groups, counts)
     assert all(len(group) * counts[group].max() <= MAX_GROUP_TOKENS for group in groups)
     assert len(groups) > 1
@@ -87,27 +87,27 @@ def test_the_cap_holds_in_a_large_batch():
 
 @given(st.lists(st.integers(1, 100), min_size=1, max_size=9), st.integers(1, 4), st.sampled_from([0, 30, 1000]))
 def test_rows_of_a_group_and_its_overhead(counts, max_rows, overhead):
-    groups = plan_groups(np.array(counts), max_rows=max_rows, overhead_tokens=overhead)
+    groups = group_rows(np.array(counts), max_rows=max_rows, overhead_tokens=overhead)
     check_shape(groups, counts)
     order = sorted(range(len(counts)), key=lambda i: -counts[i])
 
-    def cost(plan):
-        return sum(len(group) * max(counts[i] for i in group) + overhead for group in plan)
+    def cost(cut):
+        return sum(len(group) * max(counts[i] for i in group) + overhead for group in cut)
 
     assert all(len(group) <= max_rows for group in groups)
-    assert cost(groups) == min(cost(plan) for plan in cuts(order) if all(len(group) <= max_rows for group in plan))
+    assert cost(groups) == min(cost(cut) for cut in cuts(order) if all(len(group) <= max_rows for group in cut))
 
 
 def test_a_single_row_may_exceed_the_cap():
-    groups = plan_groups(np.array([MAX_GROUP_TOKENS + 1, 3]))
+    groups = group_rows(np.array([MAX_GROUP_TOKENS + 1, 3]))
     assert [group.tolist() for group in groups] == [[0], [1]]
 
 
 def test_equal_rows_run_together_in_their_order():
-    groups = plan_groups(np.full(30, 128))
+    groups = group_rows(np.full(30, 128))
     assert [group.tolist() for group in groups] == [list(range(30))]
 
 
 def test_short_rows_do_not_pay_for_a_long_one():
-    groups = plan_groups(np.array([10, 512, 12, 500, 11]))
+    groups = group_rows(np.array([10, 512, 12, 500, 11]))
     assert [group.tolist() for group in groups] == [[1, 3], [0, 2, 4]]

@@ -8,23 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trbert_deploy.core.errors import InputError
-from trbert_deploy.core.request import Limits, check_request
-from trbert_deploy.tasks import (
-    HOTPOT,
-    MULTIPLE_CHOICE,
-    QUESTION_ANSWERING,
-    SEQUENCE_CLASSIFICATION,
-    TASKS,
-    WIKIHOP,
-    task_named,
-)
+from trbert_deploy.core.request import check_request
+from trbert_deploy.tasks import TASKS, Limits
 
 LIMITS = Limits(max_length=8, vocab_size=100, token_types=2)
 DISTILBERT = Limits(max_length=8, vocab_size=100, token_types=0)
+CLASSIFICATION, CHOICE, ANSWERING, HOTPOT, WIKIHOP = (
+    "sequence-classification", "multiple-choice", "question-answering", "hotpot", "wikihop",
+)  # fmt: skip
 
 
-def check(task=SEQUENCE_CLASSIFICATION, limits=LIMITS, **given_inputs):
-    return check_request(task, limits, given_inputs)
+def check(task=CLASSIFICATION, limits=LIMITS, **given_inputs):
+    return check_request(TASKS.get(task).spec(limits), given_inputs)
 
 
 def test_ids_alone_are_all_real_and_of_type_zero():
@@ -42,7 +37,7 @@ def test_none_counts_as_not_given():
     assert request.arrays["attention_mask"].tolist() == [[1, 1]]
 
 
-@pytest.mark.parametrize("dtype", [np.int32, np.uint8, np.int64, np.uint64])
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, np.int64, np.uint64, object])
 def test_every_integer_type_is_taken(dtype):
     mask = np.array([[True, True, False]])
     request = check(input_ids=np.array([[1, 2, 0]], dtype=dtype), attention_mask=mask)
@@ -101,6 +96,11 @@ def test_distilbert_takes_types_and_ignores_them():
 # -- refusals ------------------------------------------------------------------------------------------------
 
 
+class OnAGpu:
+    def __array__(self, *_arguments, **_options):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
@@ -114,9 +114,20 @@ def test_distilbert_takes_types_and_ignores_them():
         ({"input_ids": np.zeros((3, 0), int)}, r"batch is empty.*\[3, 0\]"),
         ({"input_ids": [[]]}, "batch is empty"),
         ({"input_ids": [[1, 2], [3]]}, "input_ids is not a rectangular array: pad"),
-        ({"input_ids": [[1, None]]}, "input_ids is not a rectangular array"),
+        ({"input_ids": np.array([[1], [2, 3]], dtype=object)}, "input_ids is not a rectangular array: pad"),
+        ({"input_ids": [[[1], [2, 3]]]}, "input_ids is not a rectangular array: pad"),
+        ({"input_ids": [[1, None]]}, r"input_ids\[0, 1\] is None, not an integer"),
+        ({"input_ids": [[1, 2], [3, object()]]}, r"input_ids\[1, 1\] is of type object, not an integer"),
+        ({"input_ids": {"a": 1}}, "input_ids is of type dict, not an integer"),
+        ({"input_ids": (number for number in (1, 2))}, "input_ids is of type generator, not an integer"),
+        ({"input_ids": [[1, 2**70]]}, r"input_ids\[0, 1\] does not fit in int64"),
+        ({"input_ids": [[1, -(2**70)]]}, r"input_ids\[0, 1\] does not fit in int64"),
+        ({"input_ids": np.array([[1, 2**63]], dtype=np.uint64)}, r"input_ids\[0, 1\] does not fit in int64"),
+        ({"input_ids": [[1, 2]], "attention_mask": [[1, 2**70]]}, r"attention_mask\[0, 1\] does not fit in int64"),
+        ({"input_ids": [[float("nan")]]}, "input_ids must hold integers, not float64"),
+        ({"input_ids": OnAGpu()}, "input_ids cannot be read as an array: can't convert cuda:0 device type tensor"),
         ({"input_ids": [[1.0, 2.0]]}, "input_ids must hold integers, not float64"),
-        ({"input_ids": [["a", "b"]]}, "input_ids must hold integers"),
+        ({"input_ids": [["a", "b"]]}, "input_ids must hold integers, not text"),
         ({"input_ids": [[1, 2]], "attention_mask": [[1.0, 1.0]]}, "attention_mask must hold integers"),
         (
             {"input_ids": [[1, 2]], "attention_mask": [[1, 1, 1]]},
@@ -160,22 +171,23 @@ def test_the_limits_themselves_are_allowed():
 # -- task inputs ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(TASKS))
+@pytest.mark.parametrize("name", TASKS.names())
 def test_each_task_needs_its_own_inputs_and_takes_no_other(name):
-    task = TASKS[name]
-    ids = [[[1, 2, 3]] * 2] if task.multiple_choice else [[1, 2, 3]]
-    for needed in task.inputs:
+    task = TASKS.get(name)
+    ids = [[[1, 2, 3]] * 2] if task.sequences_axis else [[1, 2, 3]]
+    own = [one.name for one in task.inputs]
+    for needed in own:
         with pytest.raises(InputError, match=f"needs {needed}"):
-            check(task, input_ids=ids)
-    for other in {"question_ends", "sentence_spans", "candidate_positions"} - set(task.inputs):
+            check(name, input_ids=ids)
+    for other in {"question_ends", "sentence_spans", "candidate_positions"} - set(own):
         with pytest.raises(InputError, match=f"takes no {other}") as caught:
-            check(task, input_ids=ids, **{other: [1]})
+            check(name, input_ids=ids, **{other: [1]})
         assert "input_ids" in caught.value.hint
 
 
 def choice(ids=None, **inputs):
     ids = np.ones((2, 3, 4), int) if ids is None else ids
-    return check(MULTIPLE_CHOICE, **{"input_ids": ids, "question_ends": [2, 4], **inputs})
+    return check(CHOICE, **{"input_ids": ids, "question_ends": [2, 4], **inputs})
 
 
 def test_multiple_choice_rows_are_as_long_as_their_longest_option():
@@ -185,7 +197,7 @@ def test_multiple_choice_rows_are_as_long_as_their_longest_option():
             mask[row, option, :length] = 1
     request = choice(np.ones((2, 3, 5), int), attention_mask=mask, question_ends=[4, 3])
     assert request.lengths.tolist() == [4, 3]
-    assert request.rows_a_row == 3
+    assert request.sequences == 3
     assert request.width == 5
     assert request.arrays["input_ids"].shape == (2, 3, 4)
     assert request.take("attention_mask", np.array([1]), 3).tolist() == [[[1, 1, 1], [1, 1, 1], [1, 1, 0]]]
@@ -265,11 +277,4 @@ def test_no_sentences_at_all_is_a_batch():
 
 def test_every_refusal_is_a_value_error():
     with pytest.raises(ValueError, match="empty"):
-        check(QUESTION_ANSWERING, input_ids=np.zeros((0, 1), int))
-
-
-def test_task_names():
-    assert all(task_named(name).name == name for name in TASKS)
-    with pytest.raises(Exception, match="unknown task 'ranking'") as caught:
-        task_named("ranking")
-    assert all(name in caught.value.hint for name in TASKS)
+        check(ANSWERING, input_ids=np.zeros((0, 1), int))

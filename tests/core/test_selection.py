@@ -58,8 +58,8 @@ def test_nothing_given_is_policy(keep):
 def test_fractions_that_fit_are_budget(keep):
     selection = Selection.of(keep, 2)
     assert selection.mode == "budget"
-    assert selection.keep == tuple(float(fraction) for fraction in keep)
-    assert all(type(fraction) is float for fraction in selection.keep)
+    assert selection.fractions == tuple(float(fraction) for fraction in keep)
+    assert all(type(fraction) is float for fraction in selection.fractions)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from cpp_engine import CppEngine
 from cpp_service import Service, started
 from filelock import FileLock
 
@@ -36,8 +36,30 @@ def call(*command: object, **options: Any) -> str:
     return result.stdout
 
 
-#: All sources as one, which compiles in half the time.
+#: All sources as one, which compiles in half the time. That each compiles alone too, `examples/cpp_service/start.sh`
+#: shows, in a slow test.
 AS_ONE = ("-DCMAKE_UNITY_BUILD=ON", "-DCMAKE_UNITY_BUILD_BATCH_SIZE=0")
+
+
+def _build(name: str, source: Path, *options: object, targets: Sequence[str] = ("all",), install: Any = None) -> Path:
+    """Configure and build in a folder of `BUILD`, one process at a time, and install where that is said."""
+    folder = BUILD / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(BUILD / f"{name}.lock"):
+        call("cmake", "-S", source, "-B", folder, *options)
+        call("cmake", "--build", folder, "--target", *targets)
+        if install:
+            call("cmake", "--install", folder, "--prefix", install)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cmake_build() -> Callable[..., Path]:
+    """Builds a source folder with CMake: name of the build, source, options, `targets`, `install`; gives its folder.
+
+    The builds are kept from run to run, and only what changed is compiled again.
+    """
+    return _build
 
 
 @dataclass(frozen=True)
@@ -48,11 +70,13 @@ class Built:
         onnxruntime: folder with ONNX Runtime's headers and the library of the wheel that the Python tests run.
         static: build folder of the static library, the tool and the tests.
         shared: build folder of the shared library and the tool.
+        installed: where the static library is installed, for projects that look for it with find_package.
     """
 
     onnxruntime: Path
     static: Path
     shared: Path
+    installed: Path
 
     @property
     def run(self) -> Path:
@@ -66,34 +90,28 @@ class Built:
 
 
 @pytest.fixture(scope="session")
-def cpp(cached_text_bundle: Callable[..., Path]) -> Built:
-    """Builds the library with warnings as errors. What is missing, a header say, fails the tests."""
+def onnxruntime_root() -> Path:
+    """Where headers and library of the ONNX Runtime are that Python has. What is missing, a header say, fails tests."""
     call(SOURCE / "scripts" / "debian_packages.sh", "--check")
-    bundle = cached_text_bundle("sequence-classification")
+    if "ONNXRUNTIME_ROOT" in os.environ:
+        return Path(os.environ["ONNXRUNTIME_ROOT"])
     BUILD.mkdir(parents=True, exist_ok=True)
-    with FileLock(BUILD / "lock"):
-        built = Built(BUILD / "onnxruntime", BUILD / "static", BUILD / "shared")
-        if "ONNXRUNTIME_ROOT" in os.environ:
-            built = Built(Path(os.environ["ONNXRUNTIME_ROOT"]), built.static, built.shared)
-        elif not built.onnxruntime.exists():
-            call(SOURCE / "scripts" / "onnxruntime_root.sh", built.onnxruntime, "wheel", sys.executable)
-        options = [f"-DONNXRUNTIME_ROOT={built.onnxruntime}", "-DTRBERT_WERROR=ON", "-DCMAKE_BUILD_TYPE=Release"]
-        options.append("-DCMAKE_CXX_FLAGS_RELEASE=-O1")  # compiles in half the time
-        tests = ["-DTRBERT_BUILD_TESTS=ON", f"-DTRBERT_TEST_BUNDLE={bundle}"]
-        call("cmake", "-S", SOURCE, "-B", built.static, *options, *tests)
-        shared = ["-DBUILD_SHARED_LIBS=ON", "-DTRBERT_BUILD_TOOLS=ON", *AS_ONE]
-        call("cmake", "-S", SOURCE, "-B", built.shared, *options, *shared)
-        call("cmake", "--build", built.static)
-        call("cmake", "--build", built.shared)
-    return built
+    with FileLock(BUILD / "onnxruntime.lock"):
+        # What is there links to an environment, which may be gone.
+        if not (BUILD / "onnxruntime" / "lib" / "libonnxruntime.so").exists():
+            call(SOURCE / "scripts" / "onnxruntime_root.sh", BUILD / "onnxruntime", "wheel", sys.executable)
+    return BUILD / "onnxruntime"
 
 
 @pytest.fixture(scope="session")
-def cpp_installed(cpp: Built) -> Path:
-    """Where the static library is installed, for projects that look for it with find_package."""
-    with FileLock(BUILD / "lock"):
-        call("cmake", "--install", cpp.static, "--prefix", BUILD / "installed")
-    return BUILD / "installed"
+def cpp(onnxruntime_root: Path, cached_text_bundle: Callable[..., Path]) -> Built:
+    """Builds the library with warnings as errors."""
+    options = [f"-DONNXRUNTIME_ROOT={onnxruntime_root}", "-DTRBERT_WERROR=ON", "-DCMAKE_BUILD_TYPE=Release", *AS_ONE]
+    options.append("-DCMAKE_CXX_FLAGS_RELEASE=-O1")  # compiles in half the time
+    tests = ["-DTRBERT_BUILD_TESTS=ON", f"-DTRBERT_TEST_BUNDLE={cached_text_bundle('sequence-classification')}"]
+    static = _build("static", SOURCE, *options, *tests, install=BUILD / "installed")
+    shared = _build("shared", SOURCE, *options, "-DBUILD_SHARED_LIBS=ON", "-DTRBERT_BUILD_TOOLS=ON")
+    return Built(onnxruntime_root, static, shared, BUILD / "installed")
 
 
 @dataclass(frozen=True)
@@ -102,7 +120,7 @@ class Sanitized:
 
     Attributes:
         build: build folder; with "address,undefined" the fuzz targets stand in its `fuzz`.
-        options: for CMake, to build a program like it that uses the library installed in `build / "installed"`.
+        options: for CMake, to build a program like it that uses the library that is installed from it.
     """
 
     build: Path
@@ -119,132 +137,26 @@ class Sanitized:
 
 
 @pytest.fixture(scope="session")
-def sanitized(cpp: Built, cached_text_bundle: Callable[..., Path]) -> Callable[[str], Sanitized]:
-    """Builds with "address,undefined" or "thread"; once a session."""
+def sanitized(onnxruntime_root: Path, cached_text_bundle: Callable[..., Path]) -> Callable[[str], Sanitized]:
+    """Builds with "address,undefined" or "thread"; once a session. Not optimized: it compiles in half the time."""
+    tested = ("trbert-run", "trbert-unit-tests")
+    address = ("trbert-out-of-memory", "fuzz-item", "fuzz-manifest", "fuzz-text", "fuzz-tokenizer")
 
     @functools.cache
     def build(sanitizer: str) -> Sanitized:
-        folder = BUILD / f"sanitized-{sanitizer.partition(',')[0]}"
+        name = f"sanitized-{sanitizer.partition(',')[0]}"
         compiler = ("-DCMAKE_C_COMPILER=clang", "-DCMAKE_CXX_COMPILER=clang++", "-DCMAKE_BUILD_TYPE=None")
-        options = [*compiler, *AS_ONE, f"-DTRBERT_SANITIZE={sanitizer}", "-DCMAKE_CXX_FLAGS=-O1 -g1"]
-        options += [f"-DONNXRUNTIME_ROOT={cpp.onnxruntime}", "-DTRBERT_WERROR=ON"]
-        options += ["-DTRBERT_BUILD_TESTS=ON", f"-DTRBERT_TEST_BUNDLE={cached_text_bundle('sequence-classification')}"]
+        options = [*compiler, *AS_ONE, f"-DTRBERT_SANITIZE={sanitizer}", "-DCMAKE_CXX_FLAGS=-O0 -g1"]
+        options += [f"-DONNXRUNTIME_ROOT={onnxruntime_root}", "-DTRBERT_WERROR=ON", "-DTRBERT_BUILD_TESTS=ON"]
+        options.append(f"-DTRBERT_TEST_BUNDLE={cached_text_bundle('sequence-classification')}")
         fuzzers = f"-DTRBERT_BUILD_FUZZERS={'OFF' if sanitizer == 'thread' else 'ON'}"
-        with FileLock(BUILD / "lock"):
-            call("cmake", "-S", SOURCE, "-B", folder, *options, fuzzers)
-            call("cmake", "--build", folder)
-            call("cmake", "--install", folder, "--prefix", folder / "installed")
-        flags = f"-DCMAKE_CXX_FLAGS=-O1 -g1 -fsanitize={sanitizer} -fno-sanitize-recover=all"
-        return Sanitized(folder, (*compiler, flags, fuzzers, f"-DCMAKE_PREFIX_PATH={folder / 'installed'}"))
+        installed = BUILD / f"{name}-installed"
+        targets = tested if sanitizer == "thread" else (*tested, *address)
+        folder = _build(name, SOURCE, *options, fuzzers, targets=targets, install=installed)
+        flags = f"-DCMAKE_CXX_FLAGS=-O0 -g1 -fsanitize={sanitizer} -fno-sanitize-recover=all"
+        return Sanitized(folder, (*compiler, flags, fuzzers, f"-DCMAKE_PREFIX_PATH={installed}"))
 
     return build
-
-
-class _Options(ctypes.Structure):
-    _fields_ = (
-        ("mode", ctypes.c_char_p),
-        ("device", ctypes.c_char_p),
-        ("threads", ctypes.c_int),
-        ("own_pool", ctypes.c_int),
-        ("check_sha256", ctypes.c_int),
-        ("runtime", ctypes.c_char_p),
-        ("provider", ctypes.c_char_p),
-        ("provider_library", ctypes.c_char_p),
-        ("engines", ctypes.c_char_p),
-    )
-
-
-class _Input(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_char_p),
-        ("data", ctypes.POINTER(ctypes.c_int64)),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("rank", ctypes.c_size_t),
-    )
-
-
-class CppError(Exception):
-    """A call of the C interface failed; `code` says how."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class CppEngine:
-    """The C interface of the shared library, spoken as another language would."""
-
-    def __init__(self, library: ctypes.CDLL, bundle: Path, mode: str = "staged", *, check_sha256: bool = False) -> None:
-        self._library = library
-        self._engine = ctypes.c_void_p()
-        options = _Options(mode.encode(), None, 1, 0, int(check_sha256))
-        self._check(library.trbert_load(os.fsencode(bundle), ctypes.byref(options), ctypes.byref(self._engine)))
-
-    def _check(self, code: int) -> None:
-        if code:
-            raise CppError(code, self._library.trbert_last_error().decode())
-
-    def run(self, inputs: dict[str, Any], outputs: list[str]) -> tuple[dict[str, np.ndarray], list[list[list[int]]]]:
-        """The named outputs, and kept positions [reduction][row]."""
-        arrays = {name: np.ascontiguousarray(value, dtype=np.int64) for name, value in inputs.items()}
-        int64s = ctypes.POINTER(ctypes.c_int64)
-        given = (_Input * len(arrays))(
-            *(
-                _Input(
-                    name.encode(),
-                    array.ctypes.data_as(int64s),
-                    (ctypes.c_int64 * array.ndim)(*array.shape),
-                    array.ndim,
-                )
-                for name, array in arrays.items()
-            )
-        )
-        output = ctypes.c_void_p()
-        self._check(self._library.trbert_run(self._engine, given, len(arrays), 1, ctypes.byref(output)))
-        try:
-            return (
-                {name: self._tensor(output, name) for name in outputs},
-                list(self._kept(output, len(arrays["input_ids"]))),
-            )
-        finally:
-            self._library.trbert_free_output(output)
-
-    def _tensor(self, output: ctypes.c_void_p, name: str) -> np.ndarray:
-        data, shape = ctypes.POINTER(ctypes.c_float)(), ctypes.POINTER(ctypes.c_int64)()
-        rank = ctypes.c_size_t()
-        references = (ctypes.byref(data), ctypes.byref(shape), ctypes.byref(rank))
-        self._check(self._library.trbert_output_tensor(output, name.encode(), *references))
-        return np.ctypeslib.as_array(data, shape=tuple(shape[: rank.value])).copy()
-
-    def _kept(self, output: ctypes.c_void_p, rows: int) -> Any:
-        positions, count = ctypes.POINTER(ctypes.c_int64)(), ctypes.c_size_t()
-        for reduction in range(100):
-            whole = []
-            for row in range(rows):
-                place = (ctypes.c_size_t(reduction), ctypes.c_size_t(row))
-                if self._library.trbert_output_kept(output, *place, ctypes.byref(positions), ctypes.byref(count)):
-                    return
-                whole.append(positions[: count.value])
-            yield whole
-
-    def predict(self, json_lines: str | bytes) -> str:
-        """JSON lines for JSON lines."""
-        raw = json_lines.encode() if isinstance(json_lines, str) else json_lines
-        answers = ctypes.c_void_p()
-        self._check(self._library.trbert_predict(self._engine, raw, ctypes.byref(answers)))
-        try:
-            return ctypes.string_at(answers).decode()
-        finally:
-            self._library.trbert_free_text(answers)
-
-    def verify(self) -> None:
-        """Replay the golden vectors."""
-        self._check(self._library.trbert_verify(self._engine))
-
-    def close(self) -> None:
-        """Free the engine."""
-        self._library.trbert_free(self._engine)
-        self._engine = ctypes.c_void_p()
 
 
 @pytest.fixture(scope="session")
@@ -268,14 +180,11 @@ def fresh_engine(cpp_engine: Callable[..., CppEngine]) -> Callable[..., CppEngin
 
 
 @pytest.fixture(scope="session")
-def service_program(cpp_installed: Path) -> Path:
+def service_program(cpp: Built) -> Path:
     """The service as another project: found by find_package, warnings are errors."""
-    build, source = BUILD / "service", ROOT / "examples" / "cpp_service"
-    with FileLock(BUILD / "lock"):
-        options = [f"-DCMAKE_PREFIX_PATH={cpp_installed}", "-DCMAKE_CXX_FLAGS_RELEASE=-O1", "-DCMAKE_CXX_FLAGS=-Werror"]
-        call("cmake", "-S", source, "-B", build, *options, *AS_ONE)
-        call("cmake", "--build", build)
-    return build / "trbert-service"
+    flags = ("-DCMAKE_CXX_FLAGS_RELEASE=-O1", "-DCMAKE_CXX_FLAGS=-Werror", *AS_ONE)
+    service = _build("service", ROOT / "examples" / "cpp_service", f"-DCMAKE_PREFIX_PATH={cpp.installed}", *flags)
+    return service / "trbert-service"
 
 
 @pytest.fixture(scope="session")

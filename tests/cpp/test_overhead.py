@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,20 +13,15 @@ import trbert_deploy
 from trbert_deploy.bundle import open_bundle
 
 ROOT = Path(__file__).parents[2]
-BUILD = ROOT / "build" / "cpp"
 
 
-def test_overhead(cpp, cpp_installed, text_bundle):
+def test_overhead(cpp, cmake_build, text_bundle):
     spec = importlib.util.spec_from_file_location("cpp_overhead", ROOT / "benchmarks" / "cpp_overhead.py")
     script = importlib.util.module_from_spec(spec)
     sys.modules["cpp_overhead"] = script  # its dataclass looks it up
     spec.loader.exec_module(script)
-    options = [f"-DCMAKE_PREFIX_PATH={cpp_installed}", "-DCMAKE_CXX_FLAGS=-Werror", "-DCMAKE_CXX_FLAGS_RELEASE=-O1"]
-    build = BUILD / "overhead"
-    source = ROOT / "benchmarks" / "cpp_overhead"
-    for words in (["cmake", "-S", source, "-B", build, *options], ["cmake", "--build", build]):
-        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        assert done.returncode == 0, done.stdout
+    options = [f"-DCMAKE_PREFIX_PATH={cpp.installed}", "-DCMAKE_CXX_FLAGS=-Werror", "-DCMAKE_CXX_FLAGS_RELEASE=-O1"]
+    build = cmake_build("overhead", ROOT / "benchmarks" / "cpp_overhead", *options)
     bundle = open_bundle(text_bundle("sequence-classification"))
     rows = script.rows_of_length(bundle, 48, 3)
     assert {row["input_ids"].shape for row in rows} == {(1, 48)}

@@ -36,6 +36,7 @@ def test_nothing_is_found_in_the_unit_tests(built):
     assert "100% tests passed" in done.stdout
 
 
+@pytest.mark.slow  # the unit tests go the same ways through the library
 @pytest.mark.parametrize("mode", ["staged", "fused"])
 def test_nothing_is_found_in_the_tool(built, mode, text_bundle):
     bundle = text_bundle("sequence-classification")

@@ -23,7 +23,6 @@ from trbert_deploy.text.json_lines import read_json_lines
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "cpp_service"
-BUILD = ROOT / "build" / "cpp"
 REVIEWS = [
     {"id": number, "text": line["text"][: 1 + number * 17 % 400]}
     for number, line in enumerate(itertools.islice(read_json_lines(evaluation_file()), 60))
@@ -228,12 +227,11 @@ def test_one_command_starts_it_and_one_loads_it(cpp, running, bundle):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
-def test_sanitizers_find_nothing_in_the_service(sanitized, running, bundle, load, wanted, sanitizer):
+def test_sanitizers_find_nothing_in_the_service(sanitized, cmake_build, running, bundle, load, wanted, sanitizer):
     """The library and the service; ONNX Runtime, OpenSSL and the decompressors are not instrumented."""
     built = sanitized(sanitizer)
-    build = BUILD / f"service-{sanitizer.partition(',')[0]}"
-    subprocess.run(["cmake", "-S", EXAMPLE, "-B", build, *built.options], check=True)
-    subprocess.run(["cmake", "--build", build, "--target", "trbert-service"], check=True)
+    name = f"service-{sanitizer.partition(',')[0]}"
+    build = cmake_build(name, EXAMPLE, *built.options, targets=["trbert-service"])
     starter = [*built.prefix(), build / "trbert-service"]
     with running(bundle, "--queue", "6", starter=starter, **built.environment()) as service:
         done = load.run(service.url, REVIEWS, wanted, connections=8, seconds=20)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from trbert_deploy.checkpoint import load_checkpoint, load_tokenizer
-from trbert_deploy.training.data import TokenizedExamples, read_examples
+from trbert_deploy.training.batches import TokenizedExamples
+from trbert_deploy.training.data import read_examples
 from trbert_deploy.training.evaluation import evaluate
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "checkpoints"

@@ -9,7 +9,8 @@ from typing import Any
 import onnx
 import pytest
 
-from trbert_deploy.core.request import Limits, check_request
+from trbert_deploy.core.request import check_request
+from trbert_deploy.core.specs import ReductionSpec
 
 
 @pytest.fixture(scope="session")
@@ -17,57 +18,79 @@ def requests_of(random_rows) -> Callable[..., list[Any]]:
     """Single random rows of given lengths as checked requests."""
 
     def make(model, lengths, seed=0):
-        backbone = model.config.backbone
-        limits = Limits(backbone.max_position_embeddings, backbone.vocab_size, 2 if model.has_token_types else 0)
-        return [check_request(model.task, limits, row) for row in random_rows(model, lengths, seed=seed)]
+        names = {spec.name for spec in model.spec.inputs}
+        rows = random_rows(model, lengths, seed=seed)
+        return [
+            check_request(model.spec, {name: array for name, array in row.items() if name in names}) for row in rows
+        ]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def reduction_of() -> Callable[..., ReductionSpec]:
+    """How a model drops tokens under these budgets, none for policy mode."""
+    from trbert_deploy.core.selection import Selection
+    from trbert_deploy.export.facts import reduction_spec
+
+    return lambda model, keep: reduction_spec(model, Selection(tuple(keep[: model.num_stages - 1])))
 
 
 @pytest.fixture(scope="session")
 def half_of(traced) -> Callable[..., list[onnx.ModelProto]]:
     """The stage graphs of a traced model in fp16."""
-    from trbert_deploy.export.half import to_half
+    from trbert_deploy.export.graphs import to_message
+    from trbert_deploy.export.half import Half
 
     @functools.cache
     def make(name, by_budget):
-        outputs = [output.name for output in traced(name).model.task.outputs]
-        return [to_half(graph, outputs) for graph in traced(name).stages(by_budget)]
+        half = Half([output.name for output in traced(name).model.task.outputs])
+        graphs = traced(name).graphs(by_budget).apply(lambda file: half)
+        return [to_message(stage) for stage in graphs.stages]
 
     return make
 
 
 @pytest.fixture(scope="session")
-def ranges_of(traced, requests_of, tmp_path_factory) -> Callable[..., tuple[list[Any], list[Any]]]:
-    """Paths of a traced model's stage graphs, and their ranges from 24 random rows."""
+def ranges_of(traced, requests_of, reduction_of) -> Callable[..., list[Any]]:
+    """Ranges of a traced model's stage graphs from 24 random rows."""
     from trbert_deploy.export.calibration import calibrate
-    from trbert_deploy.export.quantize import PRODUCTS
 
     @functools.cache
     def make(name, keep):
-        folder = tmp_path_factory.mktemp("ranges")
-        paths = []
-        for index, graph in enumerate(traced(name).stages(bool(keep))):
-            paths.append(folder / f"stage_{index}.onnx")
-            onnx.save(graph, paths[-1])
         model = traced(name).model
         longest = min(60, model.config.backbone.max_position_embeddings)
         rows = requests_of(model, [2, 3, 5, 9, 17, *range(20, longest, (longest - 20) // 19 or 1)][:24], seed=5)
-        return paths, calibrate(paths, keep, rows, PRODUCTS, folder)
+        return calibrate(traced(name).graphs(bool(keep)).stages, reduction_of(model, keep), rows)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def int8_of(traced, ranges_of) -> Callable[..., list[onnx.ModelProto]]:
+def products_of(traced) -> Callable[..., list[dict[int, list[str]]]]:
+    """For each stage of a traced model the names of its layers' products, by the layer's number."""
+    from trbert_deploy.export.quantize import layer_products
+
+    def make(name, keep):
+        graphs = traced(name).graphs(bool(keep))
+        return [layer_products(stage.graph, graphs.layers) for stage in graphs.stages]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def int8_of(traced, ranges_of, products_of) -> Callable[..., list[onnx.ModelProto]]:
     """The stage graphs of a traced model in int8, of a form."""
-    from trbert_deploy.export.quantize import to_int8
+    from trbert_deploy.export.graphs import stage_file, to_message
+    from trbert_deploy.export.quantize import Quantize
 
     @functools.cache
     def make(name, keep, form):
-        _, ranges = ranges_of(name, keep)
-        layers = range(len(traced(name).model.encoder_layers))
-        graphs = traced(name).stages(bool(keep))
-        return [to_int8(graph, own, form, layers) for graph, own in zip(graphs, ranges, strict=True)]
+        names = [[product for own in one.values() for product in own] for one in products_of(name, keep)]
+        passes = {
+            stage_file(index): Quantize(ranges, form, names[index])
+            for index, ranges in enumerate(ranges_of(name, keep))
+        }
+        return [to_message(stage) for stage in traced(name).graphs(bool(keep)).apply(passes.__getitem__).stages]
 
     return make

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
-from onnx import numpy_helper
 
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.checkpoint import load_checkpoint
 from trbert_deploy.core.errors import BundleError, CheckFailedError, TRBertError
-from trbert_deploy.export import exporter
+from trbert_deploy.export import trace
 from trbert_deploy.export.exporter import export_bundle
 
 CHECKPOINT = Path(__file__).parent.parent / "golden" / "distilbert3-sequence-classification"
+pytestmark = pytest.mark.usefixtures("traced_once")
 
 
 @pytest.fixture
@@ -35,16 +36,15 @@ def left_behind(folder: Path) -> list[str]:
 @pytest.mark.parametrize(("stage", "file"), [(0, "stage_0.onnx"), (1, "stage_1.onnx")])
 def test_a_wrong_graph_is_named_and_leaves_nothing(checkpoint, tmp_path, monkeypatch, stage, file):
     def trace_wrongly(model, index, by_budget):
-        graph = trace(model, index, by_budget)
+        graph = rightly(model, index, by_budget)
         if index == stage:
-            for initializer in graph.graph.initializer:
-                if initializer.name.endswith("ffn.lin2.weight"):
-                    changed = numpy_helper.to_array(initializer) * np.float32(1.01)
-                    initializer.CopyFrom(numpy_helper.from_array(changed, initializer.name))
+            for name, value in graph.graph.initializers.items():
+                if name.endswith("ffn.lin2.weight"):
+                    value.const_value = ir.tensor(value.const_value.numpy() * np.float32(1.01), name=name)
         return graph
 
-    trace = exporter.trace_stage
-    monkeypatch.setattr(exporter, "trace_stage", trace_wrongly)
+    rightly = trace.trace_stage
+    monkeypatch.setattr(trace, "trace_stage", trace_wrongly)
     message = rf"{re.escape(file)}: .* differs from the PyTorch reference by \d"
     with pytest.raises(CheckFailedError, match=message) as raised:
         export_bundle(checkpoint, tmp_path / "bundle")
@@ -54,14 +54,14 @@ def test_a_wrong_graph_is_named_and_leaves_nothing(checkpoint, tmp_path, monkeyp
 
 def test_a_wrong_selection_is_an_error(checkpoint, tmp_path, monkeypatch):
     def trace_wrongly(model, index, by_budget):
-        graph = trace(model, index, by_budget)
-        for node in graph.graph.node:
+        graph = rightly(model, index, by_budget)
+        for node in graph.graph:
             if node.op_type == "GreaterOrEqual":  # drop what the policy keeps
                 node.op_type = "Less"
         return graph
 
-    trace = exporter.trace_stage
-    monkeypatch.setattr(exporter, "trace_stage", trace_wrongly)
+    rightly = trace.trace_stage
+    monkeypatch.setattr(trace, "trace_stage", trace_wrongly)
     with pytest.raises(CheckFailedError, match=r"keeps other tokens than the reference|differs"):
         export_bundle(checkpoint, tmp_path / "bundle")
     assert left_behind(tmp_path) == []
@@ -69,12 +69,12 @@ def test_a_wrong_selection_is_an_error(checkpoint, tmp_path, monkeypatch):
 
 def test_an_existing_folder_needs_force_and_is_replaced_whole(checkpoint, tmp_path):
     out = tmp_path / "bundle"
-    export_bundle(checkpoint, out, with_reference=False)
+    export_bundle(checkpoint, out, reference=False)
     (out / "stale").touch()
     with pytest.raises(TRBertError, match="--force"):
         export_bundle(checkpoint, out)
     bundle = export_bundle(checkpoint, out, force=True, keep=[0.5])
-    assert bundle.manifest.selection.keep == [0.5]
+    assert bundle.manifest.selection.fractions == (0.5,)
     assert bundle.manifest.reference == "reference"
     assert not (out / "stale").exists()
     assert left_behind(tmp_path) == ["bundle"]
@@ -111,19 +111,19 @@ def test_exporting_leaves_the_thread_pool_to_the_caller(tmp_path):
 def test_selectors_that_say_nothing_are_refused_in_policy_mode(checkpoint, tmp_path, monkeypatch):
     """Logits of 1e-9: whether a token is kept hangs on rounding, and nothing could be compared."""
 
-    def answer_otherwise(self, request, *, want_kept):
-        answer = real(self, request, want_kept=want_kept)
-        for rows in answer.kept or []:
+    def run_otherwise(self, request, **options):
+        result = real(self, request, **options)
+        for rows in result.kept or []:
             for row, positions in enumerate(rows):
                 rows[row] = positions[:1]  # another kept set than the reference's everywhere
-        return answer
+        return result
 
     import torch
 
-    from trbert_deploy.runtimes.onnxruntime.sessions import StagedRuntime
+    from trbert_deploy.runtimes.onnxruntime.sessions import SessionRuntime
 
-    real = StagedRuntime.answer
-    monkeypatch.setattr(StagedRuntime, "answer", answer_otherwise)
+    real = SessionRuntime.run
+    monkeypatch.setattr(SessionRuntime, "run", run_otherwise)
     for selector in checkpoint.model.selectors:
         torch.nn.init.zeros_(selector.score.weight)
         torch.nn.init.constant_(selector.score.bias, 1e-9)
@@ -154,7 +154,7 @@ def test_manifest_lists_every_file_and_validates_against_its_schema(checkpoint, 
 
 
 def test_axes_have_names(checkpoint, tmp_path):
-    bundle = export_bundle(checkpoint, tmp_path / "bundle", with_reference=False)
+    bundle = export_bundle(checkpoint, tmp_path / "bundle", reference=False)
     graph = onnx.load(bundle.path("stage_1.onnx")).graph
     axes = {value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim] for value in graph.input}
     assert axes == {
@@ -201,7 +201,7 @@ def test_a_killed_export_leaves_no_bundle_and_the_next_clears_up(tmp_path, check
     out = tmp_path / "bundle"
     process = export_process(out)
     assert process.stdout is not None
-    assert process.stdout.readline().startswith("stage 1 of 2")  # files are being written
+    assert process.stdout.readline().startswith("stage 1 of 2")  # its folder is there, and files are to come
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not out.exists()

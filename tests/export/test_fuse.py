@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import onnx
 import pytest
 
 from trbert_deploy.core.selection import kept_positions
 from trbert_deploy.export.fuse import KEEP_MASK_OUTPUT, fuse
+from trbert_deploy.export.graphs import to_message
 
 BUDGET = (0.4, 0.15)
 
@@ -34,7 +33,7 @@ def run(model, session, inputs):
     masks = [outputs.pop(KEEP_MASK_OUTPUT.format(index)) for index in range(1, model.num_stages)]
     assert {mask.dtype for mask in masks} == {np.dtype(np.int64)}
     chains = [
-        kept_positions([mask[row] for mask in masks], model.task.restores) for row in range(len(inputs["input_ids"]))
+        kept_positions([mask[row] for mask in masks], model.full_length) for row in range(len(inputs["input_ids"]))
     ]
     return outputs, [[chain[step].tolist() for chain in chains] for step in range(len(masks))]
 
@@ -84,10 +83,20 @@ def test_mixed_batches_are_the_reference(fused, random_rows, batch_of, answer, l
 
 
 def test_the_stages_are_not_changed(traced):
-    stages = traced("bert-sequence-classification").stages(True)
-    before = [copy.deepcopy(stage).SerializeToString(deterministic=True) for stage in stages]
-    fuse(stages, BUDGET, multiple_choice=False)
-    assert [stage.SerializeToString(deterministic=True) for stage in stages] == before
+    stages = traced("bert-sequence-classification").graphs(True).stages
+    before = [to_message(stage).SerializeToString(deterministic=True) for stage in stages]
+    fused = fuse(stages, BUDGET, traced("bert-sequence-classification").model.spec)
+    to_message(fused)  # writing it does not change them either
+    assert [to_message(stage).SerializeToString(deterministic=True) for stage in stages] == before
+
+
+def test_weights_are_the_stages_own_and_not_copied(traced):
+    stages = traced("bert-sequence-classification").graphs(True).stages
+    fused = fuse(stages, BUDGET, traced("bert-sequence-classification").model.spec)
+    tensors = {id(value.const_value) for stage in stages for value in stage.graph.initializers.values()}
+    weights = [value for name, value in fused.graph.initializers.items() if not name.startswith("glue/")]
+    assert len(weights) == len(tensors)
+    assert {id(value.const_value) for value in weights} == tensors
 
 
 @pytest.mark.parametrize("keep", [(0.000001, 0.000001), (1.0, 1.0), (0.29, 0.07), (0.333333, 0.333333)])

@@ -10,7 +10,8 @@ from onnx.reference import ReferenceEvaluator
 
 from trbert_deploy.bundle.precision import TOLERANCES
 from trbert_deploy.export.fuse import fuse
-from trbert_deploy.export.half import to_half
+from trbert_deploy.export.graphs import from_message, to_message
+from trbert_deploy.export.half import Half
 from trbert_deploy.export.selection_nodes import selection_nodes
 from trbert_deploy.runtimes.pipeline import StagePipeline
 
@@ -118,7 +119,7 @@ def test_no_constant_overflows(case):
 @pytest.mark.filterwarnings("error::RuntimeWarning")  # overflow, not a number
 @pytest.mark.parametrize("runtime", ["onnxruntime", "onnx"])
 def test_answers_are_the_references_within_the_precision(
-    case, session_of, requests_of, batch_of, random_rows, answer, runtime
+    case, session_of, requests_of, reduction_of, random_rows, answer, runtime
 ):
     """`onnx` rounds as a GPU does; ONNX Runtime has no half kernels on CPUs and computes in float32 between casts."""
     model, keep, _, half = case
@@ -128,10 +129,10 @@ def test_answers_are_the_references_within_the_precision(
     else:
         runner = Sessions([session_of(graph) for graph in half])
         lengths = [60, 3, 57, 1, 31]
-    pipeline = StagePipeline(runner, inputs_of(half), keep)
+    pipeline = StagePipeline(runner, inputs_of(half), reduction_of(model, keep))
     flipped = reached = 0
     for row, request in zip(random_rows(model, lengths), requests_of(model, lengths), strict=True):
-        given = pipeline.answer(request, want_kept=True)
+        given = pipeline.run(request, want_kept=True)
         wanted, wanted_kept = answer(model, row, keep)
         pairs = zip(given.kept, wanted_kept, strict=True)
         flips = [len(set(mine[0].tolist()) ^ set(theirs[0])) for mine, theirs in pairs]
@@ -149,8 +150,8 @@ def test_answers_are_the_references_within_the_precision(
 def test_padding_is_nothing_in_half_either(traced, half_of, session_of, random_rows, batch_of):
     """The mask of a padded row neither overflows nor leaks: the same logits alone and beside a longer row."""
     model = traced("bert-sequence-classification").model
-    graph = fuse(half_of("bert-sequence-classification", False), (), multiple_choice=False)
-    session = session_of(graph)
+    half = [from_message(graph) for graph in half_of("bert-sequence-classification", False)]
+    session = session_of(to_message(fuse(half, (), model.spec)))
     rows = random_rows(model, [5, 60])
     names = [value.name for value in session.get_inputs()]
     together = session.run(["logits"], {name: batch_of(rows)[name] for name in names})[0]
@@ -180,7 +181,8 @@ def test_a_constant_shared_with_a_half_node_is_not_rounded_for_selection():
             onnx.numpy_helper.from_array(np.array([1]), "axis"),
         ],
     )
-    half = to_half(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), [])
+    single = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    half = to_message(Half([])(from_message(single)).model)
     onnx.checker.check_model(half, full_check=True)
     compared = next(node for node in half.graph.node if node.name == "compare").input[1]
     constant = next(weight for weight in half.graph.initializer if weight.name == compared)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from trbert_deploy.api import load
-from trbert_deploy.bench.quality import answer_all
+from trbert_deploy.bench.outputs import run_all
 from trbert_deploy.bench.workload import read_dataset
 from trbert_deploy.calib_data import evaluation_file
 from trbert_deploy.checkpoint import load_checkpoint
@@ -31,10 +31,10 @@ def answered(tmp_path_factory):
     checkpoint = load_checkpoint(DEFAULT_MODEL)
     found = {}
     for precision in ("fp32", *LIMITS):
-        bundle = export_bundle(checkpoint, folder / precision, precision=precision, with_reference=False)
+        bundle = export_bundle(checkpoint, folder / precision, precision=precision, reference=False)
         reviews = read_dataset(bundle, evaluation_file(), REVIEWS)
         with load(bundle) as engine:
-            answers = answer_all(engine, reviews)
+            answers = run_all(engine, reviews)
         right = [one["logits"].argmax() == label for one, label in zip(answers.outputs, reviews.labels, strict=True)]
         found[precision] = np.array(right), answers.kept
     return found, reviews.lengths

@@ -10,8 +10,12 @@ import pytest
 import torch
 
 from trbert_deploy.bundle.manifest import NEXT
+from trbert_deploy.export.examples import example_inputs
+from trbert_deploy.export.graphs import to_message
 from trbert_deploy.export.trace import OPSET, stage_spec, trace_dense
-from trbert_deploy.model import MODEL_CLASSES
+from trbert_deploy.model import by_budget as with_budget
+from trbert_deploy.model import by_policy, run_stage
+from trbert_deploy.tasks import TASKS
 
 #: Together: every task, both backbones, one and two reductions (`pairs` has one), both modes.
 GRAPHS = [
@@ -37,7 +41,7 @@ def staged(request, traced):
 
 
 def test_every_task_is_traced(traced):
-    assert {traced(name).model.task.name for name, _ in GRAPHS} >= MODEL_CLASSES.keys() - {"question-answering"}
+    assert {traced(name).model.task.name for name, _ in GRAPHS} >= set(TASKS.names()) - {"question-answering"}
     assert {traced(name).model.config.backbone.model_type for name, _ in GRAPHS} == {"bert", "distilbert"}
 
 
@@ -56,9 +60,12 @@ def test_inputs_and_outputs_are_the_specs_and_have_no_fixed_size(staged):
     hidden = model.config.backbone.hidden_size
     for index, graph in enumerate(graphs):
         spec = stage_spec(model, index, by_budget)
-        assert tuple(value.name for value in graph.graph.input) == spec.inputs
+        assert [value.name for value in graph.graph.input] == [tensor.name for tensor in spec.inputs]
         assert tuple(value.name for value in graph.graph.output) == spec.outputs
-        for value in graph.graph.input:
+        for value, tensor in zip(graph.graph.input, spec.inputs, strict=True):
+            axes = [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+            assert axes == list(tensor.axes)
+            assert np.dtype(tensor.dtype) == onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
             is_states = value.name == "hidden_states"
             wanted_type = onnx.TensorProto.FLOAT if is_states else onnx.TensorProto.INT64
             assert value.type.tensor_type.elem_type == wanted_type
@@ -70,6 +77,40 @@ def test_inputs_and_outputs_are_the_specs_and_have_no_fixed_size(staged):
             assert all(name.replace("_", "").isalpha() for name in names)  # no s77
 
 
+def test_nothing_of_the_tracer_is_left(staged):
+    """Its stack traces name folders of the machine that exported."""
+    for graph in staged[2]:
+        noted = [graph, graph.graph, *graph.graph.node, *graph.graph.input, *graph.graph.output]
+        assert not any(part.metadata_props or part.doc_string for part in noted)
+        assert not graph.graph.value_info
+
+
+def test_weights_are_the_models_own(tiny_model):
+    """Until they are written nothing of them is copied: a changed parameter is in the graph."""
+    model = tiny_model(layers=2)
+    graph = trace_dense(model)
+    name = "model.backbone.encoder.layer.0.output.dense.bias"
+    with torch.no_grad():
+        model.backbone.encoder.layer[0].output.dense.bias.fill_(7)
+    assert (graph.graph.initializers[name].const_value.numpy() == 7).all()
+
+
+def test_examples_are_valid_inputs_with_axes_of_different_sizes(staged):
+    """What a stage is traced with; equal sizes could be taken for one axis, 1 for a fixed one."""
+    model, by_budget, _ = staged
+    for index in range(model.num_stages):
+        spec, given = stage_spec(model, index, by_budget), example_inputs(model, index)
+        sizes = {}
+        for tensor in spec.inputs:
+            assert tuple(given[tensor.name].shape) == tuple(
+                axis if isinstance(axis, int) else sizes.setdefault(axis, given[tensor.name].shape[place])
+                for place, axis in enumerate(tensor.axes)
+            )
+            assert str(given[tensor.name].dtype).removeprefix("torch.") == tensor.dtype
+        assert len(set(sizes.values())) == len(sizes)
+        assert min(sizes.values()) > 1
+
+
 def test_every_spec_is_chained(staged):
     """What a stage takes over, the one before gives."""
     model, by_budget, _ = staged
@@ -77,17 +118,19 @@ def test_every_spec_is_chained(staged):
     for index in range(1, model.num_stages):
         before, now = stage_spec(model, index - 1, by_budget), stage_spec(model, index, by_budget)
         given = {name.removeprefix(NEXT) for name in before.outputs if name.startswith(NEXT)}
-        assert set(now.inputs) - told - set(model.request_inputs(index)) == given
+        taken, takes_before = ({tensor.name for tensor in spec.inputs} for spec in (now, before))
+        assert taken - told - set(model.request_inputs(index)) == given
         assert "keep_count" in before.outputs
-        assert ("budget" in before.inputs) is by_budget
+        assert ("budget" in takes_before) is by_budget
 
 
 def inputs_of(model, rng, batch, length):
-    shape = (batch, 3, length) if model.task.multiple_choice else (batch, length)
+    several = model.task.sequences_axis is not None
+    shape = (batch, 3, length) if several else (batch, length)
     lengths = rng.integers(1, length + 1, shape[:-1])
     lengths.flat[0] = length
     mask = (np.arange(length) < lengths[..., None]).astype(np.int64)
-    real = lengths.max(-1) if model.task.multiple_choice else lengths
+    real = lengths.max(-1) if several else lengths
     return {
         "input_ids": rng.integers(0, model.config.backbone.vocab_size, shape),
         "attention_mask": mask,
@@ -111,9 +154,8 @@ def test_stages_run_at_every_size_as_the_reference(staged, session_of, batch, le
         if by_budget and "budget" in names:
             feeds["budget"] = np.maximum(1, -(-real[rows] // (index + 2)))
         with torch.inference_mode():
-            wanted = model.stage(
-                index, {name: torch.from_numpy(array) for name, array in feeds.items()}, by_budget=by_budget
-            )
+            tensors = {name: torch.from_numpy(array) for name, array in feeds.items()}
+            wanted = run_stage(model, index, tensors, with_budget if by_budget else by_policy).tensors
         outputs = [value.name for value in graph.graph.output]
         given = dict(zip(outputs, session_of(graph).run(outputs, {name: feeds[name] for name in names}), strict=True))
         for name, array in given.items():
@@ -149,7 +191,7 @@ def test_the_dense_graph_is_the_model_without_its_selectors(
     tiny_model, random_rows, batch_of, answer, session_of, task
 ):
     model = tiny_model(task, layers=2)
-    graph = trace_dense(model)
+    graph = to_message(trace_dense(model))
     assert model.num_stages == 2  # the selectors are back
     onnx.checker.check_model(graph, full_check=True)
     assert {node.domain for node in graph.graph.node} == {""}

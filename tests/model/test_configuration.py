@@ -4,7 +4,7 @@ import pytest
 
 from trbert_deploy.core.errors import CheckpointError, InputError
 from trbert_deploy.model import TRBertConfig
-from trbert_deploy.model.configuration import default_reduction_layers
+from trbert_deploy.reductions import REDUCTIONS
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from trbert_deploy.model.configuration import default_reduction_layers
 def test_upstreams_places(num_layers, wanted):
     """`i in [1, mid]` of upstream's loop over the layers, mid = L // 2, read literally."""
     assert wanted == [i for i in range(num_layers) if i in [1, num_layers // 2]]
-    assert default_reduction_layers(num_layers) == wanted
+    assert REDUCTIONS.get("selector").default_layers(num_layers) == wanted
 
 
 def test_defaults_are_a_bert_with_upstreams_reductions():
@@ -49,8 +49,13 @@ def test_json_round_trip(tmp_path, backbone):
     assert again.backbone.model_type == backbone
     assert again.backbone.vocab_size == 77
     assert again.reduction_layers == [0, 2]
-    assert again.selection.keep == (0.5, 0.1)
+    assert again.selection.fractions == (0.5, 0.1)
     assert again.num_labels == 4
+
+
+def test_other_reductions_are_refused():
+    with pytest.raises(CheckpointError, match="reduction 'none' is not one of selector"):
+        TRBertConfig(reduction="none")
 
 
 def test_keep_must_fit_the_reductions():

@@ -87,7 +87,7 @@ def test_budget_keeps_exactly_the_rounded_up_fraction(case, answer):
         width = row.inputs["input_ids"].shape[-1]
         _, kept = answer(case.model, row.inputs, keep)
         # 0.4 n and 0.15 n, rounded up; multiple choice keeps [CLS] and what it protects in any case
-        protected = 1 + width - int(row.inputs["question_ends"][0]) if case.model.task.multiple_choice else 1
+        protected = 1 + width - int(row.inputs["question_ends"][0]) if case.model.task.protected_from else 1
         wanted = [max(-(-2 * width // 5), protected), max(-(-3 * width // 20), protected)][: len(keep)]
         assert [len(step[0]) for step in kept] == wanted
         assert all(step[0][0] == 0 for step in kept)

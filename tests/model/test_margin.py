@@ -26,9 +26,9 @@ def test_moving_every_logit_by_less_than_the_margin_changes_nothing(
     decision, kept = output.decisions[0], output.keep_masks[0] > 0
     assert not decision.free[:, 0].any()
     if Selection.of(keep, 2).mode == "policy":
-        np.testing.assert_array_equal(kept & decision.free, decision.free & (decision.logits >= 0))
+        np.testing.assert_array_equal(kept & decision.free, decision.free & (decision.scores >= 0))
     for row in range(len(first)):
-        logits, free = decision.logits[row], decision.free[row]
+        logits, free = decision.scores[row], decision.free[row]
         if keep is None:
             nearest = logits[free].abs().min()
         else:

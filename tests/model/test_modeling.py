@@ -13,11 +13,12 @@ from torch import nn
 from trbert_deploy.checkpoint import load_checkpoint
 from trbert_deploy.core.errors import InputError
 from trbert_deploy.core.selection import kept_positions
-from trbert_deploy.model import MODEL_CLASSES, TRBertConfig
+from trbert_deploy.model import TRBertConfig, model_class
+from trbert_deploy.tasks import TASKS
 
-TASKS = sorted(MODEL_CLASSES)
-RESTORING = [name for name in TASKS if MODEL_CLASSES[name].task.restores]
-SINGLE = [name for name in TASKS if not MODEL_CLASSES[name].task.multiple_choice]
+NAMES = sorted(TASKS.names())
+RESTORING = [name for name in NAMES if TASKS.get(name).restores]
+SINGLE = [name for name in NAMES if TASKS.get(name).sequences_axis is None]
 
 
 # -- a naive reading: one row, no padding, Python lists ------------------------------------------------------
@@ -71,8 +72,9 @@ def test_each_row_is_the_naive_reading(tiny_model, random_rows, answer, task, ba
             inputs = {name: torch.from_numpy(array) for name, array in row.items()}
             wanted = model.apply_head(states, inputs)
         assert [step[0] for step in kept] == wanted_kept
-        for output, tensor in zip(model.task.outputs, wanted, strict=True):
-            np.testing.assert_allclose(outputs[output.name], tensor.numpy(), rtol=0, atol=1e-5)
+        assert outputs.keys() == wanted.keys()
+        for name, tensor in wanted.items():
+            np.testing.assert_allclose(outputs[name], tensor.numpy(), rtol=0, atol=1e-5)
         dropped += row["input_ids"].shape[1] - len(wanted_kept[-1])
     assert dropped > 5
 
@@ -84,7 +86,7 @@ def test_a_dropped_token_keeps_the_state_it_left_with(tiny_model, random_rows, b
     inputs = {name: torch.from_numpy(array) for name, array in row.items()}
     with torch.inference_mode():
         output = model(**inputs)
-        arguments = {name: inputs[name] for name in (["input_ids", "token_type_ids"][: 1 + model.has_token_types])}
+        arguments = {name: inputs[name] for name in (["input_ids", "token_type_ids"][: len(model.token_inputs) - 1])}
         before_first = model.encoder_layers[0](model.backbone.embeddings(**arguments), attention_mask=None)
     before_first = before_first[0] if isinstance(before_first, tuple) else before_first
     left_first = (output.keep_masks[0][0] == 0).nonzero().flatten()
@@ -100,7 +102,7 @@ def test_a_dropped_token_keeps_the_state_it_left_with(tiny_model, random_rows, b
 
 
 @pytest.mark.parametrize("keep", [None, (0.4, 0.15)], ids=["policy", "budget"])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", NAMES)
 @pytest.mark.parametrize("backbone", ["bert", "distilbert"])
 def test_a_row_answers_as_alone_in_every_batch(tiny_model, random_rows, batch_of, answer, task, backbone, keep):
     model = tiny_model(task, backbone, seed=1)
@@ -171,13 +173,13 @@ def test_options_share_one_selection_by_the_mean_of_their_logits(tiny_model, ran
         logits = []
         for option in range(3):
             arguments = {"input_ids": inputs["input_ids"][:, option]}
-            if model.has_token_types:
+            if "token_type_ids" in model.token_inputs:
                 arguments["token_type_ids"] = inputs["token_type_ids"][:, option]
             states = model.encoder_layers[0](model.backbone.embeddings(**arguments), attention_mask=None)
             states = states[0] if isinstance(states, tuple) else states
             logits.append(model.selectors[0](states))
     mean = sum(logits) / 3
-    torch.testing.assert_close(output.decisions[0].logits, mean, rtol=0, atol=1e-5)
+    torch.testing.assert_close(output.decisions[0].scores, mean, rtol=0, atol=1e-5)
     wanted = (mean >= 0).long()
     wanted[:, 0] = 1
     assert output.keep_masks[0].equal(wanted)
@@ -246,7 +248,7 @@ def test_dense_form_is_transformers_own_model(tmp_path, prefix, suffix):
         assert tensor.std() > 0.01
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", NAMES)
 @pytest.mark.parametrize("backbone", ["bert", "distilbert"])
 def test_a_budget_of_everything_is_dense(tiny_model, random_rows, batch_of, answer, task, backbone):
     model = tiny_model(task, backbone)
@@ -278,7 +280,7 @@ def test_depths(tiny_model, random_rows, answer, layers, reductions, keep):
         outputs, kept = answer(model, row, fractions)
         with torch.inference_mode():
             states, wanted_kept = naive_states(model, row, fractions)
-            wanted = model.head(states[:, 0])
+            (wanted,) = model.head(states, {})
         assert [step[0] for step in kept] == wanted_kept
         np.testing.assert_allclose(outputs["logits"], wanted.numpy(), rtol=0, atol=1e-5)
 
@@ -294,11 +296,12 @@ def test_reductions_anywhere(tiny_model, random_rows, answer, task, reductions):
             states, wanted_kept = naive_states(model, row, fractions)
             wanted = model.apply_head(states, {"attention_mask": torch.from_numpy(row["attention_mask"])})
         assert [step[0] for step in kept] == wanted_kept
-        for output, tensor in zip(model.task.outputs, wanted, strict=True):
-            np.testing.assert_allclose(outputs[output.name], tensor.numpy(), rtol=0, atol=1e-5)
+        assert outputs.keys() == wanted.keys()
+        for name, tensor in wanted.items():
+            np.testing.assert_allclose(outputs[name], tensor.numpy(), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", NAMES)
 def test_a_row_of_one_token(tiny_model, random_rows, answer, task):
     model = tiny_model(task)
     (row,) = random_rows(model, [1])
@@ -330,7 +333,7 @@ def test_missing_mask_and_types_mean_all_real_and_zero(tiny_model, random_rows, 
     np.testing.assert_array_equal(outputs["logits"], wanted["logits"])
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", NAMES)
 @pytest.mark.parametrize("backbone", ["bert", "distilbert"])
 def test_saved_and_loaded_again(tmp_path, tiny_model, random_rows, batch_of, answer, task, backbone):
     model = tiny_model(task, backbone, layers=3, reduction_layers=[0, 2])
@@ -340,7 +343,7 @@ def test_saved_and_loaded_again(tmp_path, tiny_model, random_rows, batch_of, ans
     assert (tmp_path / "model.safetensors").is_file()
     batch = batch_of(random_rows(model, [3, 14]))
     wanted, wanted_kept = answer(model, batch)
-    for again in (MODEL_CLASSES[task].from_pretrained(tmp_path), load_checkpoint(tmp_path).model):
+    for again in (model_class(TASKS.get(task)).from_pretrained(tmp_path), load_checkpoint(tmp_path).model):
         assert again.config.reduction_layers == [0, 2]
         assert again.config.keep == [0.6, 0.3]
         assert again.config.id2label == {0: "a", 1: "b", 2: "c"}
@@ -358,16 +361,16 @@ def test_budgets_and_logits_are_reported(tiny_model, random_rows, batch_of):
     with torch.inference_mode():
         output = model(**{name: torch.from_numpy(array) for name, array in batch.items()}, keep=(0.4, 0.15))
     assert [budget.tolist() for budget in output.budgets] == [[8, 2], [3, 1]]
-    chain = kept_positions([mask[0].numpy() for mask in output.keep_masks], restores=False)
+    chain = kept_positions([mask[0].numpy() for mask in output.keep_masks], full_length=False)
     # the selector's own ranking of the first reduction, by hand
-    ranked = np.argsort(-output.decisions[0].logits[0, 1:20].numpy(), kind="stable") + 1
+    ranked = np.argsort(-output.decisions[0].scores[0, 1:20].numpy(), kind="stable") + 1
     assert sorted([0, *ranked[:7]]) == chain[0].tolist()
 
 
 # -- ties ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", NAMES)
 def test_equal_logits_keep_the_lower_positions(tiny_model, random_rows, batch_of, answer, task):
     model = tiny_model(task)
     with torch.no_grad():

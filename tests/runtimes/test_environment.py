@@ -7,10 +7,13 @@ import sys
 from importlib import metadata
 
 import numpy as np
+import onnxruntime
 import pytest
 
+from trbert_deploy.core.registry import Registry
 from trbert_deploy.runtimes import environment as module
 from trbert_deploy.runtimes.environment import environment, usable_cpus
+from trbert_deploy.runtimes.registry import RUNTIMES, RuntimePart
 
 
 def test_facts_are_this_machines_as_plain_text():
@@ -34,6 +37,44 @@ def test_what_is_absent_reads_not_installed(monkeypatch):
     facts = environment()
     assert facts["torch"] == facts["tensorrt"] == "not installed"
     assert facts["numpy"] == np.__version__
+
+
+def test_every_runtime_says_its_packages_and_facts():
+    facts = environment()
+    for part in RUNTIMES:
+        assert {*part.distributions} <= facts.keys()
+        assert part.facts().keys() <= facts.keys()
+    assert facts["onnxruntime_providers"] == ", ".join(onnxruntime.get_available_providers())
+
+
+class Other(RuntimePart):
+    name = title = what = "other"
+    packages = {"numpy": "cpu", "other_runtime": "cpu"}  # noqa: RUF012
+
+    def open(self, bundle, options):
+        raise NotImplementedError
+
+    def facts(self):
+        return {"other_devices": "two", "cuda_device": "another one"}
+
+
+class Broken(Other):
+    def facts(self):
+        raise RuntimeError("its library is broken\nand says so at length")
+
+
+def test_runtimes_of_other_packages_are_asked_too_and_stop_nothing(monkeypatch):
+    own = {name: RUNTIMES.get(name) for name in RUNTIMES.names()}
+    registry = Registry("runtime", "no.such.group", dict.fromkeys([*own, "other", "broken", "absent"], "nowhere:X"))
+    registry._loaded.update(own, other=Other(), broken=Broken())
+    monkeypatch.setattr(module, "RUNTIMES", registry)
+    before = own["torch"].facts() | own["trt"].facts()
+    facts = environment()
+    assert facts["other_devices"] == "two"
+    assert facts["other_runtime"] == "not installed"
+    assert facts["cuda_device"] == before["cuda_device"]  # the first that says it counts
+    assert facts["runtime broken"] == "does not load: its library is broken"
+    assert facts["runtime absent"] == "does not load: No module named 'nowhere'"
 
 
 @pytest.mark.parametrize("package", ["torch", "onnxruntime"])

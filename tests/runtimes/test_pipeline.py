@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from trbert_deploy.bundle.manifest import NEXT
-from trbert_deploy.core.request import Limits, check_request
+from trbert_deploy.core import grouping
+from trbert_deploy.core.request import check_request
+from trbert_deploy.core.specs import ReductionSpec
 from trbert_deploy.export.trace import stage_spec
-from trbert_deploy.model import MODEL_CLASSES
-from trbert_deploy.runtimes import grouping
+from trbert_deploy.model import by_budget, by_policy, run_stage
 from trbert_deploy.runtimes.pipeline import StagePipeline, group_by_count
+from trbert_deploy.tasks import TASKS
 
 BUDGET = (0.4, 0.15)
 LENGTHS = [60, 3, 57, 1, 2, 60, 31, 5]
@@ -20,17 +22,16 @@ LENGTHS = [60, 3, 57, 1, 2, 60, 31, 5]
 class TorchStages:
     """Runs the reference's stages; handles are tensors."""
 
-    def __init__(self, model, by_budget):
-        self.model, self.by_budget = model, by_budget
+    def __init__(self, model, budgeted):
+        self.model, self.decide = model, by_budget if budgeted else by_policy
         self.fed = []
 
     def run(self, stage, feeds):
         tensors = {k: v if isinstance(v, torch.Tensor) else torch.from_numpy(v) for k, v in feeds.items()}
         self.fed.append((stage, {name: tuple(tensor.shape) for name, tensor in tensors.items()}))
         with torch.inference_mode():
-            outputs = self.model.stage(stage, tensors, by_budget=self.by_budget)
-        carried = self.model.carried()
-        return {NEXT + name if name in carried else name: value for name, value in outputs.items()}
+            outputs = run_stage(self.model, stage, tensors, self.decide).tensors
+        return {NEXT + name if name in self.model.carried else name: value for name, value in outputs.items()}
 
     def fetch(self, handle):
         return handle.numpy()
@@ -53,24 +54,30 @@ class OnnxStages:
 
 
 def pipeline_of(model, runner, keep, regroup):
-    inputs = [stage_spec(model, index, bool(keep)).inputs for index in range(model.num_stages)]
-    plan = group_by_count if regroup else lambda stage, counts, sequences: [np.arange(len(counts))]
-    return StagePipeline(runner, inputs, keep, plan=plan)
+    specs = [stage_spec(model, index, bool(keep)) for index in range(model.num_stages)]
+    inputs = [[tensor.name for tensor in spec.inputs] for spec in specs]
+    reduction = ReductionSpec(
+        model.reduction.name,
+        tuple(model.config.reduction_layers),
+        mode="budget" if keep else "policy",
+        fractions=tuple(keep),
+        full_length=model.full_length,
+    )
+    group = group_by_count if regroup else lambda stage, counts, sequences: [np.arange(len(counts))]
+    return StagePipeline(runner, inputs, reduction, group=group)
 
 
 def request_of(model, batch):
-    backbone = model.config.backbone
-    types = 2 if model.has_token_types else 0
-    return check_request(model.task, Limits(backbone.max_position_embeddings, backbone.vocab_size, types), batch)
+    return check_request(model.spec, batch)
 
 
-def assert_answers(answer, wanted, wanted_kept, within=1e-5):
-    assert [[row.tolist() for row in step] for step in answer.kept] == wanted_kept
-    assert answer.outputs.keys() == wanted.keys()
+def assert_answers(given, wanted, wanted_kept, within=1e-5):
+    assert [[row.tolist() for row in step] for step in given.kept] == wanted_kept
+    assert given.outputs.keys() == wanted.keys()
     for name, array in wanted.items():
-        assert answer.outputs[name].shape == array.shape
-        assert answer.outputs[name].dtype == np.float32
-        np.testing.assert_allclose(answer.outputs[name], array, rtol=0, atol=within)
+        assert given.outputs[name].shape == array.shape
+        assert given.outputs[name].dtype == np.float32
+        np.testing.assert_allclose(given.outputs[name], array, rtol=0, atol=within)
 
 
 @pytest.fixture
@@ -82,7 +89,7 @@ def many_groups(monkeypatch):
 @pytest.mark.parametrize("keep", [(), BUDGET], ids=["policy", "budget"])
 @pytest.mark.parametrize("regroup", [True, False])
 @pytest.mark.parametrize("backbone", ["bert", "distilbert"])
-@pytest.mark.parametrize("task", sorted(MODEL_CLASSES))
+@pytest.mark.parametrize("task", sorted(TASKS.names()))
 def test_every_task_answers_as_forward(
     tiny_model, random_rows, batch_of, answer, task, backbone, regroup, keep, many_groups
 ):
@@ -90,7 +97,7 @@ def test_every_task_answers_as_forward(
     batch = batch_of(random_rows(model, LENGTHS), width=63)
     wanted, wanted_kept = answer(model, batch, keep)
     runner = TorchStages(model, bool(keep))
-    given = pipeline_of(model, runner, keep, regroup).answer(request_of(model, batch), want_kept=True)
+    given = pipeline_of(model, runner, keep, regroup).run(request_of(model, batch), want_kept=True)
     assert_answers(given, wanted, wanted_kept)
     assert [sum(sizes) for sizes in given.group_sizes] == [len(LENGTHS)] * 3
     if regroup:
@@ -99,7 +106,7 @@ def test_every_task_answers_as_forward(
         assert given.group_sizes == [[len(LENGTHS)]] * 3
 
 
-@pytest.mark.parametrize("task", sorted(MODEL_CLASSES))
+@pytest.mark.parametrize("task", sorted(TASKS.names()))
 def test_kept_sets_are_not_fetched_unless_wanted(tiny_model, random_rows, batch_of, answer, task):
     model = tiny_model(task)
     batch = batch_of(random_rows(model, [9, 4]))
@@ -111,7 +118,7 @@ def test_kept_sets_are_not_fetched_unless_wanted(tiny_model, random_rows, batch_
             return handle.numpy()
 
     fetched = []
-    given = pipeline_of(model, Watched(model, False), (), True).answer(request_of(model, batch), want_kept=False)
+    given = pipeline_of(model, Watched(model, False), (), True).run(request_of(model, batch), want_kept=False)
     assert given.kept is None
     wanted, _ = answer(model, batch)
     for name, array in wanted.items():
@@ -122,7 +129,7 @@ def test_rows_part_between_stages_when_their_counts_do(tiny_model, random_rows, 
     model = tiny_model()
     runner = TorchStages(model, False)
     batch = batch_of(random_rows(model, [40] * 8))
-    given = pipeline_of(model, runner, (), True).answer(request_of(model, batch), want_kept=True)
+    given = pipeline_of(model, runner, (), True).run(request_of(model, batch), want_kept=True)
     assert given.group_sizes[0] == [8]  # of one length
     assert len(given.group_sizes[1]) > 1
     # no group gathers more tokens than its widest row kept
@@ -134,7 +141,7 @@ def test_only_as_wide_as_the_widest_row_of_the_group(tiny_model, random_rows, ba
     model = tiny_model()
     runner = TorchStages(model, False)
     batch = batch_of(random_rows(model, [60, 2, 60, 3]), width=64)
-    pipeline_of(model, runner, (), True).answer(request_of(model, batch), want_kept=False)
+    pipeline_of(model, runner, (), True).run(request_of(model, batch), want_kept=False)
     assert [shapes["input_ids"] for stage, shapes in runner.fed if stage == 0] == [(2, 60), (2, 3)]
 
 
@@ -145,9 +152,7 @@ def test_any_number_of_stages(tiny_model, random_rows, batch_of, answer, layers,
     keep = keep and (0.5, 0.3, 0.1)[: len(layers)]
     batch = batch_of(random_rows(model, [30, 1, 12]))
     wanted, wanted_kept = answer(model, batch, keep)
-    given = pipeline_of(model, TorchStages(model, bool(keep)), keep, True).answer(
-        request_of(model, batch), want_kept=True
-    )
+    given = pipeline_of(model, TorchStages(model, bool(keep)), keep, True).run(request_of(model, batch), want_kept=True)
     assert_answers(given, wanted, wanted_kept)
 
 
@@ -168,7 +173,7 @@ def test_onnx_runtime_answers_as_forward(on_onnx, random_rows, batch_of, answer,
     lengths = np.random.default_rng(seed).permutation(LENGTHS)
     batch = batch_of(random_rows(model, lengths, seed=seed))
     wanted, wanted_kept = answer(model, batch, keep)
-    given = pipeline_of(model, runner, keep, regroup).answer(request_of(model, batch), want_kept=True)
+    given = pipeline_of(model, runner, keep, regroup).run(request_of(model, batch), want_kept=True)
     assert_answers(given, wanted, wanted_kept, within=2e-5)
 
 
@@ -180,7 +185,7 @@ def test_onnx_runtime_answers_as_upstream(traced, session_of, golden, batch_of, 
     runner = OnnxStages([session_of(graph) for graph in traced(name).stages(False)])
     rows = golden(name).rows[::-1]
     together = batch_of([row.inputs for row in rows])
-    given = pipeline_of(model, runner, (), True).answer(request_of(model, together), want_kept=True)
+    given = pipeline_of(model, runner, (), True).run(request_of(model, together), want_kept=True)
     for place, row in enumerate(rows):
         for output, wanted in row.outputs.items():
             own = given.outputs[output][place][tuple(slice(size) for size in wanted[0].shape)]
@@ -193,7 +198,7 @@ def test_onnx_runtime_answers_as_upstream(traced, session_of, golden, batch_of, 
 
 
 @pytest.mark.parametrize("keep", [(), BUDGET], ids=["policy", "budget"])
-@pytest.mark.parametrize("task", sorted(MODEL_CLASSES))
+@pytest.mark.parametrize("task", sorted(TASKS.names()))
 def test_replayed_kept_sets_are_kept_whatever_the_selectors_say(
     tiny_model, random_rows, batch_of, answer, task, keep, many_groups
 ):
@@ -208,7 +213,7 @@ def test_replayed_kept_sets_are_kept_whatever_the_selectors_say(
     assert answer(other, batch, keep)[1] != wanted_kept
     kept = [[np.array(row) for row in reduction] for reduction in wanted_kept]
     pipeline = pipeline_of(other, TorchStages(other, bool(keep)), keep, True)
-    given = pipeline.answer(request_of(other, batch), want_kept=True, replay=kept)
+    given = pipeline.run(request_of(other, batch), want_kept=True, replay=kept)
     assert_answers(given, wanted, wanted_kept)
 
 
@@ -222,14 +227,14 @@ def test_all_logits_equal(traced, session_of, random_rows, batch_of, answer):
     assert answer(model, batch, BUDGET)[1] == wanted
     sessions = [session_of(graph) for graph in traced("all-equal").stages(True)]
     for runner in (TorchStages(model, True), OnnxStages(sessions)):
-        given = pipeline_of(model, runner, BUDGET, True).answer(request_of(model, batch), want_kept=True)
+        given = pipeline_of(model, runner, BUDGET, True).run(request_of(model, batch), want_kept=True)
         assert [[row.tolist() for row in step] for step in given.kept] == wanted
 
 
 def test_logits_equal_in_pairs_across_the_budget(traced, session_of, answer):
     model = traced("pairs").model
     with torch.inference_mode():
-        every = model(torch.arange(120)[:, None], torch.ones(120, 1, dtype=torch.int64)).decisions[0].logits[:, 0]
+        every = model(torch.arange(120)[:, None], torch.ones(120, 1, dtype=torch.int64)).decisions[0].scores[:, 0]
     ranked = [int(i) for i in every.argsort(descending=True)]
     high, middle, low = ranked[0], ranked[15], ranked[30]
     assert every[high] > every[middle] + 1 > every[low] + 2 > 2
@@ -245,7 +250,7 @@ def test_logits_equal_in_pairs_across_the_budget(traced, session_of, answer):
     mask = np.array([[1] * len(row) + [0] * (width - len(row)) for row in rows])
     batch = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
     with torch.inference_mode():
-        logits = model(**{name: torch.from_numpy(array) for name, array in batch.items()}).decisions[0].logits
+        logits = model(**{name: torch.from_numpy(array) for name, array in batch.items()}).decisions[0].scores
     for token in (high, middle, low):
         assert len(set(logits[torch.from_numpy(ids) == token].tolist())) == 1  # equal to the last bit
     keep = (0.4,)  # of 10 tokens 4, of 9 also 4
@@ -255,5 +260,5 @@ def test_logits_equal_in_pairs_across_the_budget(traced, session_of, answer):
         OnnxStages([session_of(graph) for graph in traced("pairs").stages(True)]),
     ):
         for regroup in (True, False):
-            given = pipeline_of(model, runner, keep, regroup).answer(request_of(model, batch), want_kept=True)
+            given = pipeline_of(model, runner, keep, regroup).run(request_of(model, batch), want_kept=True)
             assert [[row.tolist() for row in step] for step in given.kept] == [list(rows.values())]

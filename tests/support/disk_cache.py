@@ -23,7 +23,7 @@ GENERATIONS = 3
 #: Parts of the package that use what is made here and decide nothing of it.
 USERS = ("bench", "cli", "training", "cpp")
 #: Tests' own models, and how they are made.
-MAKERS = ("conftest.py", "support", "golden", "cpp/conftest.py", "export/conftest.py")
+MAKERS = ("conftest.py", "support", "golden", "plugins")
 LIBRARIES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxscript", "tokenizers", "torch", "transformers")
 
 

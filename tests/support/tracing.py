@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -10,38 +11,50 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx_ir as ir
 import pytest
 from disk_cache import cached
 
 
 def stage(model: Any, index: int, by_budget: bool) -> onnx.ModelProto:
-    """As `trbert_deploy.export.trace.trace_stage`."""
-    from trbert_deploy.export.trace import trace_stage
-
+    """As `trbert_deploy.export.trace.trace_stage`, as a message."""
     by_budget = by_budget and index < model.num_stages - 1  # the last stage is the same in both modes
     name = f"stage_{index}_{'budget' if by_budget else 'policy'}"
-    return _remembered(model, name, lambda: trace_stage(model, index, by_budget))
+    return _remembered(model, name, lambda: _tracer()(model, index, by_budget))
 
 
 def dense(model: Any) -> onnx.ModelProto:
-    """As `trbert_deploy.export.trace.trace_dense`."""
-    from trbert_deploy.export.trace import trace_dense
-
-    return _remembered(model, "dense", lambda: trace_dense(model))
+    """As `trbert_deploy.export.trace.trace_dense`, as a message."""
+    return stage(model.without_reduction(), 0, by_budget=False)
 
 
 @contextlib.contextmanager
 def traced_once() -> Iterator[None]:
     """While this is open, exports trace no graph that was traced before."""
+    from trbert_deploy.export.graphs import from_message
+
+    _tracer()  # the real one, before another takes its place
+
+    def remembered(model: Any, index: int, by_budget: bool) -> ir.Model:
+        return from_message(stage(model, index, by_budget))
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trbert_deploy.export.exporter.trace_stage", stage)
-        patch.setattr("trbert_deploy.export.exporter.trace_dense", dense)
+        patch.setattr("trbert_deploy.export.trace.trace_stage", remembered)
         yield
 
 
-def _remembered(model: Any, name: str, trace: Callable[[], onnx.ModelProto]) -> onnx.ModelProto:
+@functools.cache
+def _tracer() -> Callable[[Any, int, bool], ir.Model]:
+    from trbert_deploy.export.trace import trace_stage
+
+    return trace_stage
+
+
+def _remembered(model: Any, name: str, trace: Callable[[], ir.Model]) -> onnx.ModelProto:
     def make(path: Path) -> None:
-        onnx.save(trace(), path)
+        from trbert_deploy.export.graphs import to_message
+
+        onnx.save(to_message(trace()), path)
 
     return onnx.load(cached(f"graphs/{_key(model)}/{name}.onnx", make))
 

@@ -1,5 +1,7 @@
+import dataclasses
 import json
 import threading
+import types
 
 import numpy as np
 import pytest
@@ -7,19 +9,23 @@ import torch
 from tokenizers import BertWordPieceTokenizer
 
 from trbert_deploy import Engine
-from trbert_deploy.bundle import Bundle, Manifest
+from trbert_deploy.bundle import Bundle, GraphFile, Manifest
+from trbert_deploy.bundle.manifest import SCHEMA_VERSION, ModelFacts, TokenizerFacts
 from trbert_deploy.calib_data import evaluation_file
-from trbert_deploy.core.errors import InputError
+from trbert_deploy.core.errors import InputError, TRBertError
+from trbert_deploy.core.specs import DecodingSpec, ReductionSpec, TensorSpec
 from trbert_deploy.runtimes.torch.reference import ReferenceRuntime
-from trbert_deploy.tasks import TASKS
+from trbert_deploy.tasks import TASKS, Limits
 from trbert_deploy.text import prediction as prediction_module
-from trbert_deploy.text.decoding import MAX_ANSWER_TOKENS, best_span, decode
+from trbert_deploy.text.decoding import DECODERS, decode
 from trbert_deploy.text.json_lines import read_json_lines
-from trbert_deploy.text.prediction import predict
-from trbert_deploy.text.tokenization import Row
+from trbert_deploy.text.prediction import predict, predict_rows
+from trbert_deploy.text.rows import Row
+from trbert_deploy.text.spans import best_span
 
 REVIEWS = [line["text"] for line in read_json_lines(evaluation_file())][:60]
 MAX_LENGTH = 64
+MAX_ANSWER_TOKENS = 30  # upstream's max_answer_length
 
 
 @pytest.fixture(scope="session")
@@ -44,45 +50,42 @@ def make_engine(tiny_model, tokenizer_folder):
     def make_engine(task, *, labels=(), tokenizer=True, **sizes):
         model = tiny_model(task, **sizes)
         backbone = model.config.backbone
-        graph = {"file": "none.onnx", "inputs": [], "outputs": []}
-        facts = {"folder": tokenizer_folder.name, "onnx": None, "max_length": MAX_LENGTH}
-        manifest = Manifest.model_validate(
-            {
-                "schema_version": "1.0",
-                "task": task,
-                "model": {
-                    "source": "tiny",
-                    "source_class": type(model).__name__,
-                    "model_class": type(model).__name__,
-                    "backbone": backbone.model_type,
-                    "num_layers": backbone.num_hidden_layers,
-                    "hidden_size": backbone.hidden_size,
-                    "num_attention_heads": backbone.num_attention_heads,
-                    "intermediate_size": 64,
-                    "selector_size": 32,
-                    "parameters": 1,
-                    "labels": list(labels),
-                },
-                "reduction_layers": model.config.reduction_layers,
-                "selection": {"mode": "policy", "keep": []},
-                "precision": "fp32",
-                "opset": 20,
-                "outputs": [output.name for output in model.task.outputs],
-                "limits": {
-                    "max_length": MAX_LENGTH,
-                    "vocab_size": 120,
-                    "token_types": 2 if model.has_token_types else 0,
-                },
-                "stages": [graph] * (len(model.config.reduction_layers) + 1),
-                "fused": graph,
-                "dense": None,
-                "tokenizer": facts if tokenizer else None,
-                "golden": "none.json",
-                "reference": None,
-                "files": {},
-                "created": "2024-01-01T00:00:00+00:00",
-                "environment": {},
-            }
+        answers = [TensorSpec(output.name, output.axes, "float32") for output in model.spec.outputs]
+        reduced = [TensorSpec(name, ("batch",), "int64") for name in ("keep_count", "next_keep_mask")]
+        facts = TokenizerFacts(folder=tokenizer_folder.name, onnx=None, max_length=MAX_LENGTH)
+        layers = tuple(model.config.reduction_layers)
+        masks = [TensorSpec(f"keep_mask_{number}", ("batch",), "int64") for number in range(1, len(layers) + 1)]
+        manifest = Manifest(
+            schema_version=SCHEMA_VERSION,
+            model=ModelFacts(
+                source="tiny",
+                source_class=type(model).__name__,
+                model_class=type(model).__name__,
+                backbone=backbone.model_type,
+                num_layers=backbone.num_hidden_layers,
+                hidden_size=backbone.hidden_size,
+                num_attention_heads=backbone.num_attention_heads,
+                intermediate_size=64,
+                parameters=1,
+                labels=list(labels),
+            ),
+            task=dataclasses.replace(model.spec, max_length=MAX_LENGTH),
+            reduction=ReductionSpec(model.reduction.name, layers, full_length=model.full_length),
+            costs=model.costs,
+            precision="fp32",
+            opset=20,
+            stages=[
+                *[GraphFile(file="none.onnx", inputs=[], outputs=reduced)] * len(layers),
+                GraphFile(file="none.onnx", inputs=[], outputs=answers),
+            ],
+            fused=GraphFile(file="none.onnx", inputs=[], outputs=answers + masks),
+            dense=None,
+            tokenizer=facts if tokenizer else None,
+            golden="none.json",
+            reference=None,
+            files={},
+            created="2024-01-01T00:00:00+00:00",
+            environment={},
         )
         return Engine(Bundle(tokenizer_folder.parent, manifest), ReferenceRuntime(model))
 
@@ -210,13 +213,7 @@ def test_token_ids_give_upstreams_answer(golden, make_engine, golden_task):
     case = golden(golden_task)
     task = case.model.task
     engine = make_engine(task.name, tokenizer=False)
-    limits = engine.manifest.limits.model_copy(
-        update={
-            "max_length": case.model.config.backbone.max_position_embeddings,
-            "vocab_size": case.model.config.backbone.vocab_size,
-        }
-    )
-    manifest = engine.manifest.model_copy(update={"limits": limits})
+    manifest = engine.manifest.model_copy(update={"task": case.model.spec})
     engine = Engine(Bundle(engine.bundle.folder, manifest), ReferenceRuntime(case.model))
     items = [{name: array[0].tolist() for name, array in row.inputs.items()} for row in case.rows]
     answers = engine.predict(items, batch_size=3)
@@ -236,8 +233,8 @@ def test_token_ids_give_upstreams_answer(golden, make_engine, golden_task):
             ]
         if "start_token" in answer and answer["start_token"] is not None:
             length = int(row.inputs["attention_mask"].sum())
-            types = row.inputs["token_type_ids"][0]
-            inside = [n for n in range(1, length - 1) if types[n] == 1 or not types[:length].any()]
+            kinds = row.inputs["token_type_ids"][0]
+            inside = [n for n in range(1, length - 1) if kinds[n] == 1 or not kinds[:length].any()]
             sums = {
                 (s, e): outputs["start_logits"][s] + outputs["end_logits"][e]
                 for s in inside
@@ -299,6 +296,20 @@ def test_batches_hold_rows_of_similar_lengths(make_engine, monkeypatch):
     assert shapes == [(4, 3), (4, 10)]
 
 
+def test_predicted_rows_say_how_they_came_about(make_engine):
+    engine = make_engine("sequence-classification")
+    items = REVIEWS[:5]
+    rows = list(predict_rows(engine, items, batch_size=2))
+    assert [one.prediction for one in rows] == list(predict(engine, items, batch_size=2))
+    for item, one in zip(items, rows, strict=True):
+        assert one.row.texts == (item,)
+        assert [len(positions) for positions in one.kept] == one.prediction["kept"]
+        for positions in one.kept:
+            assert positions.tolist() == sorted(set(positions.tolist()))
+            assert positions[0] == 0
+            assert positions[-1] < one.row.length
+
+
 def test_no_items_and_a_wrong_batch_size(make_engine):
     engine = make_engine("sequence-classification")
     assert engine.predict([]) == []
@@ -326,38 +337,96 @@ def row_of(length=5, **fields):
     return Row({"input_ids": np.zeros(length, dtype=np.int64), **fields.pop("arrays", {})}, length, **fields)
 
 
+def span(start, end, answerable):
+    return best_span(start, end, answerable, MAX_ANSWER_TOKENS)
+
+
+def spec_of(task, **parameters):
+    """A task's specification, some parameters of its decoding changed."""
+    spec = TASKS.get(task).spec(Limits(max_length=64, vocab_size=120, token_types=2))
+    decoding = DecodingSpec(spec.decoding.kind, {**spec.decoding.parameters, **parameters})
+    return dataclasses.replace(spec, decoding=decoding)
+
+
 def test_best_span_keeps_order_length_and_pieces():
     start, end = np.zeros(40), np.zeros(40)
     everywhere = np.ones(40, dtype=bool)
-    assert best_span(start, end, everywhere) == (0, 0), "equal spans: the first start, then the first end"
+    assert span(start, end, everywhere) == (0, 0), "equal spans: the first start, then the first end"
     start[5], end[2] = 9, 9
-    assert best_span(start, end, everywhere) in {(5, 5), (0, 2)}, "an end before its start is no span"
+    assert span(start, end, everywhere) in {(5, 5), (0, 2)}, "an end before its start is no span"
     end[2], end[5 + MAX_ANSWER_TOKENS - 1] = 0, 9
-    assert best_span(start, end, everywhere) == (5, 34)
+    assert span(start, end, everywhere) == (5, 34)
     end[34], end[35] = 0, 9
-    assert best_span(start, end, everywhere) == (5, 5), "one token too long"
+    assert span(start, end, everywhere) == (5, 5), "one token too long"
     end[35], end[12] = 0, 9
-    assert best_span(start, end, everywhere) == (5, 12)
+    assert span(start, end, everywhere) == (5, 12)
     everywhere[8] = False
-    assert best_span(start, end, everywhere) == (5, 5), "a span does not cross what is no answer"
+    assert span(start, end, everywhere) == (5, 5), "a span does not cross what is no answer"
     everywhere[5] = False
-    assert best_span(start, end, everywhere)[1] == 12
+    assert span(start, end, everywhere)[1] == 12
 
 
 def test_a_single_logit_is_a_score():
-    answer = decode(TASKS["sequence-classification"], ["x"], row_of(), {"logits": np.array([-1.5])})
+    config = types.SimpleNamespace(num_labels=1, problem_type=None)
+    decoding = TASKS.get("sequence-classification").decoding_of(config)
+    spec = dataclasses.replace(spec_of("sequence-classification"), decoding=decoding)
+    answer = decode(spec, ["x"], row_of(), {"logits": np.array([-1.5])})
     assert answer == {"score": -1.5}
 
 
+def test_several_numbers_are_the_logits_themselves():
+    spec = spec_of("sequence-classification", activation="identity")
+    answer = decode(spec, ["valence", "arousal"], row_of(), {"logits": np.array([0.25, -3.0], np.float32)})
+    assert answer == {"scores": {"valence": 0.25, "arousal": -3.0}}
+
+
+def test_of_several_labels_those_above_the_threshold():
+    labels, outputs = ["funny", "sad", "long"], {"logits": np.array([0.0, 2.0, -1.0], np.float32)}
+    wanted = {"funny": 0.5, "sad": 1 / (1 + np.exp(-2)), "long": 1 / (1 + np.exp(1))}
+    for threshold, names in ((0.5, ["funny", "sad"]), (0.6, ["sad"]), (0.95, [])):
+        spec = spec_of("sequence-classification", activation="sigmoid", threshold=threshold)
+        answer = decode(spec, labels, row_of(), outputs)
+        assert answer["labels"] == names
+        assert answer["scores"] == pytest.approx(wanted)
+        assert json.loads(json.dumps(answer)) == answer
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "num_labels", "activation"),
+    [
+        (None, 2, "softmax"),
+        (None, 1, "identity"),
+        ("single_label_classification", 1, "softmax"),
+        ("multi_label_classification", 3, "sigmoid"),
+        ("regression", 2, "identity"),
+    ],
+)
+def test_a_configuration_says_how_logits_become_scores(problem_type, num_labels, activation):
+    config = types.SimpleNamespace(num_labels=num_labels, problem_type=problem_type)
+    assert TASKS.get("sequence-classification").decoding_of(config).parameters["activation"] == activation
+
+
+def test_a_kind_of_decoding_that_is_not_known_is_named_with_those_that_are():
+    spec = dataclasses.replace(spec_of("sequence-classification"), decoding=DecodingSpec("tree"))
+    with pytest.raises(InputError, match="does not decode outputs of the kind 'tree'") as caught:
+        decode(spec, [], row_of(), {"logits": np.array([1.0])})
+    assert "Engine.run" in caught.value.hint
+    assert all(kind in caught.value.hint for kind in DECODERS)
+
+
 def test_labels_without_names_are_their_indices():
-    answer = decode(TASKS["sequence-classification"], [], row_of(), {"logits": np.array([0.0, 2.0])})
+    answer = decode(spec_of("sequence-classification"), [], row_of(), {"logits": np.array([0.0, 2.0])})
     assert answer["label"] == "1"
     assert list(answer["scores"]) == ["0", "1"]
 
 
 def test_large_logits_do_not_overflow():
-    answer = decode(TASKS["sequence-classification"], [], row_of(), {"logits": np.array([1e4, -1e4], np.float32)})
+    answer = decode(spec_of("sequence-classification"), [], row_of(), {"logits": np.array([1e4, -1e4], np.float32)})
     assert answer["scores"] == {"0": 1.0, "1": 0.0}
+    spec = spec_of("sequence-classification", activation="sigmoid")
+    with np.errstate(all="raise", under="ignore"):
+        answer = decode(spec, [], row_of(), {"logits": np.array([1e4, -1e4, -40.0], np.float32)})
+    assert answer["scores"] == pytest.approx({"0": 1.0, "1": 0.0, "2": np.exp(-40)}, rel=1e-6, abs=0)
 
 
 @pytest.mark.parametrize(("switch", "kind"), [([3, 0, 0], "span"), ([0, 3, 0], "yes"), ([0, 0, 3], "no")])
@@ -373,7 +442,7 @@ def test_hotpot_answer_types(switch, kind):
         "switch_logits": np.array(switch, dtype=float),
         "sent_logits": np.array([[0.0, 1], [0, 1], [1, 0], [0, 1]]),
     }
-    answer = decode(TASKS["hotpot"], [], row, outputs)
+    answer = decode(spec_of("hotpot"), [], row, outputs)
     assert answer["type"] == kind
     assert answer["supporting_sentences"] == [0]
     assert answer["answer"] == ("ab cd" if kind == "span" else kind)
@@ -382,13 +451,69 @@ def test_hotpot_answer_types(switch, kind):
 
 def test_wikihop_without_candidates_and_with_absent_ones():
     row = row_of(arrays={"candidate_positions": np.array([-1, 2, 3])})
-    answer = decode(TASKS["wikihop"], [], row, {"candidate_logits": np.array([50.0, 1, 1, -1e4])})
+    answer = decode(spec_of("wikihop"), [], row, {"candidate_logits": np.array([50.0, 1, 1, -1e4])})
     assert answer == {"candidate": 1, "scores": [0.0, 0.5, 0.5]}
     row = row_of(arrays={"candidate_positions": np.array([-1])})
-    answer = decode(TASKS["wikihop"], [], row, {"candidate_logits": np.array([-1e4, 3.0])})
+    answer = decode(spec_of("wikihop"), [], row, {"candidate_logits": np.array([-1e4, 3.0])})
     assert answer == {"candidate": None, "scores": [0.0]}
 
 
 def test_tokens_of_ids_are_named_by_position():
-    answer = decode(TASKS["token-classification"], [], row_of(2), {"logits": np.array([[0.0, 9], [9, 0], [9, 9]])})
+    answer = decode(spec_of("token-classification"), [], row_of(2), {"logits": np.array([[0.0, 9], [9, 0], [9, 9]])})
     assert [(token["position"], token["label"]) for token in answer["tokens"]] == [(0, "1"), (1, "0")]
+
+
+# -- texts that say nothing, numbers that are none
+
+
+@pytest.mark.parametrize(
+    ("task", "item", "empty"),
+    [
+        ("sequence-classification", "", True),
+        ("sequence-classification", " \t\n\u00a0\u3000", True),
+        ("sequence-classification", "\u200b\x00", True),  # the tokenizer takes them for nothing
+        ("sequence-classification", ("a text", " "), True),
+        ("sequence-classification", ("", "a pair"), True),
+        ("sequence-classification", ("a text", "a pair"), False),
+        ("sequence-classification", ".", False),
+        ("sequence-classification", {"input_ids": [2, 3]}, False),
+        ("question-answering", ("who?", ""), True),
+        ("multiple-choice", {"context": "a", "question": "b", "choices": ["c", ""]}, True),
+        ("multiple-choice", {"context": "a", "question": "b", "choices": ["c", "d"]}, False),
+        ("token-classification", "   ", True),
+    ],
+)
+def test_texts_that_say_nothing_are_answered_and_flagged(make_engine, task, item, empty):
+    (answer,) = make_engine(task).predict([item])
+    assert answer.get("empty", False) is empty
+    assert answer["token_count"] >= 2
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_an_output_that_is_not_finite_is_an_error_that_names_the_item(make_engine, number, monkeypatch):
+    engine = make_engine("sequence-classification")
+    run = engine.run
+
+    def broken(**inputs):
+        output = run(**inputs)
+        if inputs["input_ids"].shape[1] > 3:
+            output["logits"][0, 0] = number
+        return output
+
+    monkeypatch.setattr(engine, "run", broken)
+    answers = predict(engine, ["a", "b", "a b", "a"], batch_size=1)
+    assert len([next(answers), next(answers)]) == 2
+    with pytest.raises(TRBertError, match="item 2: the model's output logits is not finite"):
+        next(answers)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), [1, {"a": -float("inf")}], {(1, 2): 3}])
+def test_an_id_that_json_cannot_say(make_engine, value):
+    with pytest.raises(InputError, match="item 1: its id cannot be written as JSON"):
+        make_engine("sequence-classification").predict(["a", {"text": "b", "id": value}])
+
+
+def test_ids_of_other_libraries_are_handed_through(make_engine):
+    value = np.int64(3)
+    (answer,) = make_engine("sequence-classification").predict([{"text": "b", "id": value}])
+    assert answer["id"] is value

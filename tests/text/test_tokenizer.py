@@ -1,19 +1,25 @@
 import itertools
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tokenizers import BertWordPieceTokenizer
-from trbert_deploy.text.tokenization import BundleTokenizer, Row, collate, longest_first
 
+from trbert_deploy.bundle.manifest import TokenizerFacts
 from trbert_deploy.calib_data import evaluation_file
 from trbert_deploy.core.errors import InputError
-from trbert_deploy.core.request import Limits, check_request
-from trbert_deploy.tasks import TASKS
+from trbert_deploy.core.request import check_request
+from trbert_deploy.core.specs import TaskSpec
+from trbert_deploy.tasks import TASKS, Limits
 from trbert_deploy.text.json_lines import read_json_lines
+from trbert_deploy.text.rows import Row, collate
+from trbert_deploy.text.tokenizer import BundleTokenizer
 
 REVIEWS = [line["text"] for line in read_json_lines(evaluation_file())][:120]
+
+
+def spec_of(task, token_types=2) -> TaskSpec:
+    return TASKS.get(task).spec(Limits(max_length=128, vocab_size=1500, token_types=token_types))
 
 
 @pytest.fixture(scope="session")
@@ -38,11 +44,8 @@ def reference(tokenizer_folder):
 @pytest.fixture
 def make(tokenizer_folder):
     def make(task="sequence-classification", max_length=64, token_types=2, folder=tokenizer_folder):
-        facts = None if folder is None else SimpleNamespace(folder=folder.name, max_length=max_length)
-        limits = Limits(max_length=128, vocab_size=1500, token_types=token_types)
-        manifest = SimpleNamespace(task_facts=TASKS[task], limit_facts=limits, tokenizer=facts)
-        parent = tokenizer_folder.parent
-        return BundleTokenizer(SimpleNamespace(folder=parent, path=parent.joinpath, manifest=manifest))
+        facts = None if folder is None else TokenizerFacts(folder=folder.name, onnx=None, max_length=max_length)
+        return BundleTokenizer(tokenizer_folder.parent, spec_of(task, token_types), facts)
 
     return make
 
@@ -72,23 +75,6 @@ def test_pairs_as_transformers_tokenizes_them(make, reference, max_length):
         assert row.arrays["input_ids"].tolist() == wanted["input_ids"]
         assert row.arrays["token_type_ids"].tolist() == wanted["token_type_ids"]
         assert row.truncated == (len(reference(first, second)["input_ids"]) > max_length)
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "room", "kept"),
-    [
-        (3, 4, 7, (3, 4)),
-        (3, 9, 8, (3, 5)),
-        (9, 3, 8, (5, 3)),
-        (9, 8, 7, (4, 3)),
-        (8, 9, 7, (3, 4)),
-        (9, 9, 7, (3, 4)),
-        (0, 9, 4, (0, 4)),
-        (5, 5, 0, (0, 0)),
-    ],
-)
-def test_longest_first(first, second, room, kept):
-    assert longest_first(first, second, room) == kept
 
 
 def test_questions_and_contexts_with_offsets(make, reference):
@@ -139,7 +125,7 @@ def test_multiple_choice_is_laid_out_as_upstream_does(make, reference, max_lengt
         (row,) = make("multiple-choice", max_length).encode([item])
         wanted, question_end = upstream_choices(reference, context, item["question"], choices, max_length)
         assert row.arrays["question_ends"] == question_end
-        assert row.options == 4
+        assert row.sequences == 4
         for option, (ids, types) in enumerate(wanted):
             real = row.arrays["attention_mask"][option].sum()
             assert row.arrays["attention_mask"][option].tolist() == [1] * real + [0] * (row.length - real)
@@ -234,7 +220,7 @@ def test_pieces_as_transformers_knows_them(make, reference):
 # -- batches
 
 
-@pytest.mark.parametrize("task", sorted(TASKS))
+@pytest.mark.parametrize("task", sorted(TASKS.names()))
 def test_a_batch_is_a_valid_request_and_every_row_stands_in_it(make, task):
     items = {
         "sequence-classification": ["a movie", ("good", "bad film")],
@@ -255,8 +241,8 @@ def test_a_batch_is_a_valid_request_and_every_row_stands_in_it(make, task):
     }[task]
     tokenizer = make(task)
     rows = tokenizer.encode(items)
-    batch = collate(rows, TASKS[task])
-    check_request(TASKS[task], Limits(128, 1500, 2), batch)
+    batch = collate(rows, spec_of(task))
+    check_request(spec_of(task), batch)
     for place, row in enumerate(rows):
         for name, array in row.arrays.items():
             inside = batch[name][(place, *map(slice, array.shape))]
@@ -269,13 +255,13 @@ def test_a_batch_is_a_valid_request_and_every_row_stands_in_it(make, task):
 
 def test_an_empty_batch_and_mixed_options_are_refused(make):
     with pytest.raises(InputError, match="no row"):
-        collate([], TASKS["sequence-classification"])
+        collate([], spec_of("sequence-classification"))
     rows = make("multiple-choice").encode(
         [{"context": "c", "question": "q", "choices": ["x"] * count} for count in (2, 3)]
     )
     with pytest.raises(InputError, match=r"\[2, 3\] options"):
-        collate(rows, TASKS["multiple-choice"])
+        collate(rows, spec_of("multiple-choice"))
 
 
-def test_a_single_sequence_is_one_option():
-    assert Row({"input_ids": np.array([2, 3])}, 2).options == 1
+def test_a_row_of_one_sequence():
+    assert Row({"input_ids": np.array([2, 3])}, 2).sequences == 1

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+
+from trbert_deploy.reductions import REDUCTIONS
+from trbert_deploy.reductions.selector import SelectorReduction
+from trbert_deploy.training.initial import with_selectors
 
 Kept = tuple[tuple[int, ...], ...]  # for each reduction the original positions that go on
 
@@ -51,19 +55,56 @@ class Naive:
         for number, layer in enumerate(self.model.encoder_layers):
             if number in steps:
                 selector, stay = steps[number]
-                scores = selector.score(nn.functional.gelu(selector.dense(states)))[0, :, 0]
+                reached = states[:, alive]
+                scores = selector.score(nn.functional.gelu(selector.dense(reached)))[0, :, 0]
                 for score, position in zip(scores, alive, strict=True):
                     if position != 0:
                         probability = torch.sigmoid(score) if position in stay else torch.sigmoid(-score)
                         log_probability = log_probability + probability.log()
                 said.append(scores)
-                states = states[:, [alive.index(position) for position in stay]]
                 alive = list(stay)
-            states = layer(states, attention_mask=None)
-            states = states[0] if isinstance(states, tuple) else states
+            states = self._layer(layer, states, alive)
         head = self.model.head
         pooled = head.dense(states[:, 0])
         return head.classifier(torch.tanh(pooled) if bert else torch.relu(pooled))[0], log_probability, said
+
+    def _layer(self, layer: nn.Module, states: torch.Tensor, alive: list[int]) -> torch.Tensor:
+        """States of all tokens behind a layer that some go through; the others stay, seen by these or not."""
+        attended = self.model.reduction.fate == "attended"
+        after = layer(states if attended else states[:, alive], attention_mask=None)
+        after = after[0] if isinstance(after, tuple) else after
+        places = torch.tensor(alive)
+        return states.index_copy(1, places, after[:, alive] if attended else after)
+
+
+class HaltingReduction(SelectorReduction):
+    """TR-BERT's selectors, but a token that leaves goes on being attended to."""
+
+    name = "halting"
+    fate = "attended"
+    foreign_classes: ClassVar[Mapping[str, Any]] = {}  # the selectors' own
+
+
+@pytest.fixture(scope="session")
+def halting() -> Iterator[str]:
+    """Name of a reduction whose tokens stay attended."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(REDUCTIONS._own, "halting", "")
+        patch.setitem(REDUCTIONS._loaded, "halting", HaltingReduction())
+        yield "halting"
+
+
+@pytest.fixture(scope="session")
+def halting_model(halting: str, tiny_model: Callable[..., Any]) -> Callable[..., Any]:
+    """As `tiny_model`, with the same weights, but the reduction is `halting`."""
+
+    def make(**options: Any) -> Any:
+        dropping = tiny_model(**options)
+        model = with_selectors(dropping.without_reduction(), seed=0, reduction=halting)
+        model.selectors.load_state_dict(dropping.selectors.state_dict())
+        return model
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from trbert_deploy.core.errors import InputError
-from trbert_deploy.training.data import BatchPlan, Examples, TokenizedExamples, hold_out, read_examples
+from trbert_deploy.training.batches import BatchSampler, TokenizedExamples
+from trbert_deploy.training.data import Examples, hold_out, read_examples
 
 KINDS = ["jsonl", "json", "jsonl.xz", "jsonl.gz", "csv", "parquet"]
 TABLES = ["csv", "parquet"]
@@ -124,16 +125,17 @@ def test_numbers_that_leave_some_out_still_count_from_zero(write):
 
 
 @pytest.mark.parametrize(
-    ("labels", "message"),
+    ("kind", "labels", "message"),
     [
-        ([0, 10_000_000], "labels up to 10000000, of which only 2 occur"),
-        ([0, 4, 4], "labels up to 4, of which only 2 occur"),
-        ([2], "labels up to 2, of which only 1 occur"),
-        ([7, 10**30, 9], f"labels up to {10**30}, of which only 3 occur"),
+        ("jsonl", [0, 10_000_000], "labels up to 10000000, of which only 2 occur"),
+        ("jsonl", [0, 4, 4], "labels up to 4, of which only 2 occur"),
+        ("jsonl", [2], "labels up to 2, of which only 1 occur"),
+        ("jsonl", [7, 2**63 - 1, 9], f"labels up to {2**63 - 1}, of which only 3 occur"),
+        ("csv", [7, 10**30, 9], f"labels up to {10**30}, of which only 3 occur"),
     ],
 )
-def test_numbers_that_are_somebodys_ids_need_names(write, labels, message):
-    file = write("jsonl", [{"text": "t", "label": label} for label in labels])
+def test_numbers_that_are_somebodys_ids_need_names(write, kind, labels, message):
+    file = write(kind, [{"text": "t", "label": label} for label in labels])
     with pytest.raises(InputError, match=message) as caught:
         read_examples(file)
     assert "--labels" in caught.value.hint
@@ -314,17 +316,17 @@ def test_in_order_gives_every_row_once_the_longest_first(tokenizer):
     assert (np.diff(tokenized.lengths[rows]) <= 0).all()
 
 
-# -- the plan ------------------------------------------------------------------------------------------------
+# -- the sampler ---------------------------------------------------------------------------------------------
 
 RNG_LENGTHS = np.random.default_rng(0).integers(3, 300, 1003)
 
 
-def all_steps(plan):
-    return [plan.rows(step) for step in range(plan.steps)]
+def all_steps(sampler):
+    return [sampler.rows(step) for step in range(sampler.steps)]
 
 
-def test_a_plan_depends_on_its_seed_alone_and_not_on_what_was_asked_before():
-    first, second, other = (BatchPlan(RNG_LENGTHS, 8, 2.5, seed) for seed in (5, 5, 6))
+def test_a_sampler_depends_on_its_seed_alone_and_not_on_what_was_asked_before():
+    first, second, other = (BatchSampler(RNG_LENGTHS, 8, 2.5, seed) for seed in (5, 5, 6))
     assert first.steps == second.steps == round(2.5 * (1003 // 8))
     there = all_steps(first)
     for step in (311, 3, 200, 126, 0, 125):
@@ -333,8 +335,7 @@ def test_a_plan_depends_on_its_seed_alone_and_not_on_what_was_asked_before():
 
 
 def test_every_epoch_takes_each_row_at_most_once_in_an_order_of_its_own():
-    plan = BatchPlan(RNG_LENGTHS, 8, 3, 0)
-    steps = all_steps(plan)
+    steps = all_steps(BatchSampler(RNG_LENGTHS, 8, 3, 0))
     assert all(len(rows) == 8 for rows in steps)
     epochs = [np.concatenate(steps[start : start + 125]) for start in (0, 125, 250)]
     for rows in epochs:
@@ -347,7 +348,7 @@ def test_every_epoch_takes_each_row_at_most_once_in_an_order_of_its_own():
 
 
 def test_rows_of_a_batch_are_of_like_lengths_and_lengths_come_in_random_order():
-    steps = all_steps(BatchPlan(RNG_LENGTHS, 8, 1, 0))
+    steps = all_steps(BatchSampler(RNG_LENGTHS, 8, 1, 0))
     spread = np.mean([np.ptp(RNG_LENGTHS[rows]) for rows in steps])
     unsorted = np.mean([np.ptp(RNG_LENGTHS[start : start + 8]) for start in range(0, 1000, 8)])
     assert spread < unsorted / 10
@@ -357,10 +358,10 @@ def test_rows_of_a_batch_are_of_like_lengths_and_lengths_come_in_random_order():
 
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 5), (0.5, 2), (0.01, 1), (2.4, 12)])
 def test_epochs_may_be_a_fraction(epochs, steps):
-    assert BatchPlan(RNG_LENGTHS[:23], 4, epochs, 0).steps == steps
+    assert BatchSampler(RNG_LENGTHS[:23], 4, epochs, 0).steps == steps
 
 
 def test_fewer_rows_than_a_batch():
-    assert BatchPlan(RNG_LENGTHS[:8], 8, 1, 0).steps == 1
+    assert BatchSampler(RNG_LENGTHS[:8], 8, 1, 0).steps == 1
     with pytest.raises(InputError, match="7 rows do not fill a batch of 8"):
-        BatchPlan(RNG_LENGTHS[:7], 8, 1, 0)
+        BatchSampler(RNG_LENGTHS[:7], 8, 1, 0)

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from trbert_deploy.core.flops import ModelShape
-from trbert_deploy.tasks import SEQUENCE_CLASSIFICATION
-from trbert_deploy.training.data import Examples, TokenizedExamples
+from trbert_deploy.training.batches import TokenizedExamples
+from trbert_deploy.training.data import Examples
 from trbert_deploy.training.evaluation import Evaluation, evaluate
 
 
@@ -53,7 +52,7 @@ def test_rows_are_answered_as_if_each_were_alone(model, examples, alone, batch_s
     told = []
     found = evaluate(model, examples, keep=keep, batch_size=batch_size, on_rows=told.append)
     logits, kept = alone(keep)
-    np.testing.assert_allclose(found.logits, logits, atol=1e-5)
+    np.testing.assert_allclose(found.outputs["logits"], logits, atol=1e-5)
     np.testing.assert_array_equal(found.kept, kept)
     assert len(set(map(tuple, kept.tolist()))) > 5
     right = sum(int(row.argmax()) == label for row, label in zip(logits, examples.labels, strict=True))
@@ -93,7 +92,7 @@ def test_the_model_is_evaluated_without_dropout_and_left_in_the_mode_it_was_in(t
     wanted = evaluate(model, examples)
     assert not model.training
     model.train()
-    np.testing.assert_array_equal(evaluate(model, examples).logits, wanted.logits)
+    np.testing.assert_array_equal(evaluate(model, examples).outputs["logits"], wanted.outputs["logits"])
     assert model.training
 
 
@@ -118,23 +117,25 @@ def test_flops_by_hand(model, examples):
     assert found.flops_ratio > 1.5
 
 
-def test_accuracy_and_fractions_by_hand():
-    shape = ModelShape(SEQUENCE_CLASSIFICATION, 4, 32, 64, 32, 2, (1, 2))
+def test_accuracy_and_fractions_by_hand(model):
     logits = np.array([[1, 0], [0, 1], [2, 3], [5, 4]], dtype=np.float32)
     kept = np.array([[5, 1], [10, 4], [2, 2], [1, 1]])
-    found = Evaluation(logits, kept, np.array([0, 1, 0, 0]), np.array([10, 20, 4, 1]), shape)
+    labels, lengths = np.array([0, 1, 0, 0]), np.array([10, 20, 4, 1])
+    found = Evaluation({"logits": logits}, logits.argmax(-1), kept, labels, lengths, model.costs)
+    assert found.right.tolist() == [True, True, False, True]
     assert found.accuracy == 75
     np.testing.assert_allclose(found.kept_fractions, [(0.5 + 0.5 + 0.5 + 1) / 4, (0.1 + 0.2 + 0.5 + 1) / 4])
 
 
 def test_rows_as_long_as_the_backbone_allows(tokenizer):
     """Whatever the limit is: padding must not go beyond the last position."""
-    from trbert_deploy.model import TRBertConfig, TRBertForSequenceClassification
+    from trbert_deploy.model import TRBertConfig, model_class
+    from trbert_deploy.tasks import TASKS
 
     backbone = {"vocab_size": 40, "max_position_embeddings": 20, "hidden_size": 16, "num_hidden_layers": 2}
     backbone |= {"model_type": "bert", "num_attention_heads": 2, "intermediate_size": 32}
     torch.manual_seed(0)
-    model = TRBertForSequenceClassification(TRBertConfig(backbone=backbone)).eval()
+    model = model_class(TASKS.get("sequence-classification"))(TRBertConfig(backbone=backbone)).eval()
     texts = [("a " * 30,), ("b",)]
     found = evaluate(model, TokenizedExamples(Examples(texts, np.array([0, 1]), ("x", "y")), tokenizer, 20))
     assert found.lengths.tolist() == [20, 3]

@@ -9,9 +9,9 @@ import transformers
 from torch import nn
 
 from trbert_deploy.checkpoint import load_checkpoint
-from trbert_deploy.model.configuration import default_reduction_layers
+from trbert_deploy.reductions import REDUCTIONS
 from trbert_deploy.training.importance import anchor_layer, token_importance
-from trbert_deploy.training.start import with_selectors
+from trbert_deploy.training.initial import with_selectors
 
 SIZES = {
     "bert": {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64},
@@ -27,7 +27,9 @@ def test_the_anchor_is_upstreams_for_bert_and_distilbert():
 
 @pytest.mark.parametrize("depth", range(3, 25))
 def test_the_anchor_lies_behind_every_reduction_and_before_the_end(depth):
-    assert anchor_layer(depth) > max(default_reduction_layers(depth))  # where they coincide every token scores zero
+    assert anchor_layer(depth) > max(
+        REDUCTIONS.get("selector").default_layers(depth)
+    )  # where they coincide every token scores zero
     assert anchor_layer(depth) < depth  # behind the last layer only [CLS] has a gradient
 
 

@@ -16,12 +16,13 @@ from transformers import get_linear_schedule_with_warmup
 
 from trbert_deploy.core.errors import DeviceError, TRBertError
 from trbert_deploy.training.arguments import TrainingArguments
-from trbert_deploy.training.data import BatchPlan, Examples, TokenizedExamples
+from trbert_deploy.training.batches import BatchSampler, TokenizedExamples
+from trbert_deploy.training.data import Examples
 from trbert_deploy.training.devices import make_accelerator
+from trbert_deploy.training.initial import set_dropout
 from trbert_deploy.training.loop import Phase, Schedule, run_phase
 from trbert_deploy.training.metrics import Metrics, read_metrics
 from trbert_deploy.training.phases import FineTuning, Joint, Selectors
-from trbert_deploy.training.start import set_dropout
 
 ROWS = 22  # two are left over in each epoch of batches of 4
 STEPS = 15
@@ -59,7 +60,7 @@ def phase_of(kind, tiny_model, dropout=0.1):
     if kind == "selectors":
         return Selectors(model, samples=3, alpha=1.0, imitation=0.5)
     teacher = torch.randn(ROWS, 3, generator=torch.Generator().manual_seed(0))
-    return Joint(model, teacher, samples=3, alpha=1.0, temperature=1.0)
+    return Joint(model, {"logits": teacher}, samples=3, alpha=1.0, temperature=1.0)
 
 
 def train(phase, examples, folder, *, kill_at=None, epochs=3.0, learning_rate=1e-3, precision="no", **arguments):
@@ -185,10 +186,10 @@ def test_steps_are_those_of_a_plain_loop_with_transformers_schedule(tiny_model, 
         lr=1e-3,
     )
     schedule = get_linear_schedule_with_warmup(optimizer, 0, STEPS)
-    plan = BatchPlan(examples.lengths, 4, 3.0, 7)
+    sampler = BatchSampler(examples.lengths, 4, 3.0, 7)
     norms = []
     for step in range(STEPS):
-        batch = examples.batch(plan.rows(step))
+        batch = examples.batch(sampler.rows(step))
         loss = nn.functional.cross_entropy(theirs.dense(**batch.inputs).outputs["logits"], batch.labels)
         assert told[step][:2] == (step + 1, STEPS)
         assert told[step][2]["loss"] == pytest.approx(loss.item(), abs=1e-4)
@@ -281,8 +282,8 @@ def test_training_is_told_how_far_it_is(examples, tmp_path):
     phase = Watched()
     told = train(phase, examples, tmp_path, log_every=4)
     assert [progress for progress, _ in phase.seen] == [step / STEPS for step in range(STEPS)]
-    plan = BatchPlan(examples.lengths, 4, 3.0, 7)
-    assert [rows for _, rows in phase.seen] == [tuple(plan.rows(step).tolist()) for step in range(STEPS)]
+    sampler = BatchSampler(examples.lengths, 4, 3.0, 7)
+    assert [rows for _, rows in phase.seen] == [tuple(sampler.rows(step).tolist()) for step in range(STEPS)]
     lines = read_metrics(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in lines] == [4, 5, 8, 10, 12, 15]  # and with every state, at 5 and 10
     assert all(line["phase"] == "watched" and line["rows"] == 4 for line in lines)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from trbert_deploy.training.data import Batch
+from trbert_deploy.training.batches import Batch
 from trbert_deploy.training.importance import token_importance
 from trbert_deploy.training.phases import FineTuning, Joint, Selectors
 from trbert_deploy.training.policy import policy_loss, reward
@@ -35,10 +35,12 @@ def test_policy_loss_weighs_each_sample_by_its_reward_above_the_rows_mean():
     assert rewards.grad is None  # a reward is a number, whatever it was computed from
 
 
-@pytest.fixture(scope="module", params=[2, 4], ids=["one reduction", "two reductions"])
-def model(tiny_model, request):
-    model = tiny_model(layers=request.param)
-    assert model.config.reduction_layers == {2: [1], 4: [1, 2]}[request.param]
+@pytest.fixture(scope="module", params=["one reduction", "two reductions", "two reductions, tokens stay attended"])
+def model(tiny_model, halting_model, request):
+    layers = 2 if request.param == "one reduction" else 4
+    model = (halting_model if "attended" in request.param else tiny_model)(layers=layers)
+    assert model.config.reduction_layers == {2: [1], 4: [1, 2]}[layers]
+    assert model.reduction.fate == ("attended" if "attended" in request.param else "dropped")
     return model
 
 
@@ -90,7 +92,7 @@ def test_each_sample_answers_as_the_model_run_on_what_it_kept_and_knows_its_prob
         ways, logits, log_probabilities, kept = answers[place % 2]
         for sample in range(5):
             same_counts = (rollout.kept[place, sample] - kept).abs().amax(-1) < 1e-6
-            distance = (rollout.logits[place, sample] - logits.detach()).abs().amax(-1)
+            distance = (rollout.outputs["logits"][place, sample] - logits.detach()).abs().amax(-1)
             distance = torch.where(same_counts, distance, torch.inf)
             found = int(distance.argmin())
             assert distance[found] < 1e-5
@@ -151,7 +153,7 @@ def test_policy_gradient_is_that_of_the_expected_reward_on_average(
     def loss_of():
         rollout = roll_out(model, inputs, samples)
         losses = nn.functional.cross_entropy(
-            rollout.logits.transpose(1, 2), labels.unsqueeze(1).expand(-1, samples), reduction="none"
+            rollout.outputs["logits"].transpose(1, 2), labels.unsqueeze(1).expand(-1, samples), reduction="none"
         )
         return policy_loss(reward(losses, rollout.kept, ALPHA), rollout.log_probability)
 
@@ -185,7 +187,7 @@ def test_joint_training_follows_distillation_and_expected_reward(model, every_se
     torch.manual_seed(3)
     batch = as_batch(repeated(rows, batch_of, tensors_of, 150))
     teacher = torch.tensor([[0.5, -1.0, 2.0], [1.0, 0.0, -1.0]])
-    phase = Joint(model, teacher, samples=3, alpha=ALPHA, temperature=2.0)
+    phase = Joint(model, {"logits": teacher}, samples=3, alpha=ALPHA, temperature=2.0)
 
     def distillation(logits, row):
         wanted = torch.softmax(teacher[row].double() / 2, -1)
@@ -213,7 +215,7 @@ def test_measures_are_means_over_samples(model, rows, batch_of, tensors_of):
         model.requires_grad_(True)
     reductions = len(model.selectors)
     assert set(measures) == {"reward", "accuracy", *(f"kept_{number + 1}" for number in range(reductions))}
-    answers = [(logits, label) for row, label in zip(rollout.logits, LABELS, strict=True) for logits in row]
+    answers = [(logits, label) for row, label in zip(rollout.outputs["logits"], LABELS, strict=True) for logits in row]
     right = [int(logits.argmax()) == label for logits, label in answers]
     assert measures["accuracy"].item() == pytest.approx(np.mean(right))
     losses = [-torch.log_softmax(logits, -1)[label].item() for logits, label in answers]
@@ -237,7 +239,7 @@ def test_the_first_part_of_selector_training_imitates_importance_and_the_rest_do
             torch.manual_seed(5)
             rollout = roll_out(model, batch.inputs, 3, guide)
             assert measures["kept_1"].item() == pytest.approx(rollout.kept[..., 0].mean().item(), rel=1e-6)
-            losses = -torch.log_softmax(rollout.logits, -1)[torch.arange(4), :, batch.labels]
+            losses = -torch.log_softmax(rollout.outputs["logits"], -1)[torch.arange(4), :, batch.labels]
             wanted = policy_loss(reward(losses, rollout.kept, ALPHA), rollout.log_probability)
             assert loss.item() == pytest.approx(wanted.item(), rel=1e-4)
     finally:

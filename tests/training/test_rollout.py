@@ -11,10 +11,14 @@ import torch
 from trbert_deploy.training.rollout import roll_out
 
 LENGTHS = (5, 2, 4, 1)
+SPECIAL = ["multiple-choice", "question-answering", "hotpot", "wikihop"]  # rows of several sequences; restored tokens
+TASKS = ["sequence-classification", "token-classification", *SPECIAL]
 
 
-@pytest.fixture(scope="module", params=["bert", "distilbert"])
-def model(tiny_model, request):
+@pytest.fixture(scope="module", params=["bert", "distilbert", "tokens stay attended"])
+def model(tiny_model, halting_model, request):
+    if request.param == "tokens stay attended":
+        return halting_model(layers=4, seed=3)
     return tiny_model(backbone=request.param, layers=4, seed=3)
 
 
@@ -46,9 +50,9 @@ def every_answer(slow, row, length):
 def drawn_ways(rollout, row, ways, logits, kept):
     """Which selection each sample of a row was, by the answer it led to."""
     found = []
-    for sample in range(rollout.logits.shape[1]):
+    for sample in range(rollout.outputs["logits"].shape[1]):
         same = (rollout.kept[row, sample] - kept).abs().amax(-1) < 1e-6
-        distance = torch.where(same, (rollout.logits[row, sample] - logits).abs().amax(-1), torch.inf)
+        distance = torch.where(same, (rollout.outputs["logits"][row, sample] - logits).abs().amax(-1), torch.inf)
         best = int(distance.argmin())
         assert distance[best] < 1e-4
         found.append(ways[best])
@@ -57,7 +61,7 @@ def drawn_ways(rollout, row, ways, logits, kept):
 
 def test_shapes_and_what_can_be_learned_from(model, rows, batch_of, tensors_of):
     rollout = roll_out(model, tensors_of(batch_of(rows)), 3)
-    assert rollout.logits.shape == (4, 3, 3)
+    assert rollout.outputs["logits"].shape == (4, 3, 3)
     assert rollout.log_probability.shape == (4, 3)
     assert rollout.kept.shape == (4, 3, 2)
     assert rollout.log_probability.requires_grad
@@ -73,7 +77,7 @@ def test_the_first_token_stays_where_nothing_else_does(tiny_model, naive, random
     for number, (row, length) in enumerate(zip(rows, LENGTHS, strict=True)):
         np.testing.assert_allclose(rollout.kept[number], 1 / length, rtol=1e-6)
         wanted = slow.answer(row, ((0,), (0,)))[0].detach()
-        for logits in rollout.logits[number]:
+        for logits in rollout.outputs["logits"][number]:
             np.testing.assert_allclose(logits.detach(), wanted, atol=1e-5)
     np.testing.assert_allclose(rollout.log_probability.detach(), 0, atol=1e-6)  # [CLS] is no choice
 
@@ -87,7 +91,7 @@ def test_padding_never_goes_on_even_where_everything_is_kept(tiny_model, naive, 
     for number, (row, length) in enumerate(zip(rows, LENGTHS, strict=True)):
         everything = tuple(range(length))
         wanted = slow.answer(row, (everything, everything))[0].detach()
-        for logits in rollout.logits[number]:
+        for logits in rollout.outputs["logits"][number]:
             np.testing.assert_allclose(logits.detach(), wanted, atol=1e-5)
     np.testing.assert_allclose(rollout.log_probability.detach(), 0, atol=1e-6)
 
@@ -150,7 +154,7 @@ def test_the_first_sample_keeps_the_most_important_of_those_still_there(
             second = imitation(importance[1][number].tolist(), torch.sigmoid(said).tolist(), list(first))
             logits, log_probability, _ = slow.answer(row, (first, second))
         np.testing.assert_allclose(rollout.kept[number, 0] * length, [len(first), len(second)], atol=1e-5)
-        np.testing.assert_allclose(rollout.logits[number, 0].detach(), logits, atol=1e-4)
+        np.testing.assert_allclose(rollout.outputs["logits"][number, 0].detach(), logits, atol=1e-4)
         assert rollout.log_probability[number, 0].item() == pytest.approx(log_probability.item() / length, abs=1e-5)
 
 
@@ -184,9 +188,63 @@ def test_selectors_decide_in_float32_under_mixed_precision(model, rows, batch_of
         assert logits.dtype == torch.float32
         with torch.no_grad():
             assert torch.equal(logits, selector(states))
-    for result in (rollout.logits, rollout.log_probability, rollout.kept):
+    for result in (rollout.outputs["logits"], rollout.log_probability, rollout.kept):
         assert result.dtype == torch.float32
     torch.manual_seed(0)
     with torch.no_grad():
         exact = roll_out(model, inputs, 2)
-    assert not torch.equal(exact.logits, rollout.logits)  # precision was mixed indeed
+    assert not torch.equal(exact.outputs["logits"], rollout.outputs["logits"])  # precision was mixed indeed
+
+
+@pytest.fixture(scope="module", params=["two reductions", "tokens stay attended", "before the first layer"])
+def certain(request, tiny_model, halting_model):
+    """Makes a model whose selectors are sure of every token: probabilities are exactly 0 or 1."""
+
+    def make(task, backbone):
+        options = {"task": task, "backbone": backbone, "layers": 4}
+        if request.param == "before the first layer":
+            model = tiny_model(**options, reduction_layers=[0, 3])
+        elif request.param == "tokens stay attended" and task != "multiple-choice":
+            model = halting_model(**options)
+        else:
+            model = tiny_model(**options)
+        for selector in model.selectors:
+            for parameter in selector.score.parameters():
+                parameter.data *= 1e5
+        return model
+
+    return make
+
+
+@pytest.mark.parametrize("backbone", ["bert", "distilbert"])
+@pytest.mark.parametrize(
+    "task",
+    ["sequence-classification", "question-answering", "multiple-choice", "hotpot", "wikihop", "token-classification"],
+)
+def test_one_sure_sample_is_the_reference_to_the_last_bit(certain, random_rows, batch_of, tensors_of, task, backbone):
+    model = certain(task, backbone)
+    inputs = tensors_of(batch_of(random_rows(model, (9, 2, 17, 1, 12)), width=18))
+    with torch.no_grad():
+        reference, rollout = model(**inputs), roll_out(model, inputs, 1)
+    for decision in reference.decisions:
+        sure = torch.sigmoid(decision.scores[decision.free])
+        assert set(sure.tolist()) == {0.0, 1.0}  # else what is drawn may be another selection
+    assert rollout.outputs.keys() == reference.outputs.keys()
+    for name, output in reference.outputs.items():
+        assert torch.equal(rollout.outputs[name][:, 0], output), name
+    lengths = inputs["attention_mask"].reshape(5, -1, 18).amax(1).sum(-1)
+    kept = torch.stack([mask.sum(-1) / lengths for mask in reference.keep_masks], dim=-1)
+    assert torch.equal(rollout.kept[:, 0], kept)
+    assert not rollout.log_probability.any()
+
+
+@pytest.mark.parametrize("task", SPECIAL)
+def test_every_sample_of_a_task_is_the_reference_under_its_selection(certain, random_rows, batch_of, tensors_of, task):
+    """Rows, and what the head reads beside the states, are repeated alike."""
+    model = certain(task, "bert")
+    inputs = tensors_of(batch_of(random_rows(model, (9, 2, 17)), width=18))
+    with torch.no_grad():
+        reference, rollout = model(**inputs), roll_out(model, inputs, 3)
+    for name, output in reference.outputs.items():
+        for sample in range(3):
+            torch.testing.assert_close(rollout.outputs[name][:, sample], output, rtol=1e-5, atol=1e-5)

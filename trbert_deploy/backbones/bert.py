@@ -23,7 +23,7 @@ class Bert(Backbone):
     stack = "encoder"
     state_dropouts = ("hidden_dropout_prob", "classifier_dropout")
     attention_dropout = "attention_probs_dropout_prob"
-    keys = {  # noqa: RUF012 (a ClassVar, declared above)
+    keys = {
         r"\.gamma$": ".weight",  # the oldest checkpoints
         r"\.beta$": ".bias",
         r"^bert\.pooler\.dense\.": "head.dense.",

@@ -23,7 +23,7 @@ class DistilBert(Backbone):
     stack = "transformer"
     state_dropouts = ("dropout", "seq_classif_dropout", "qa_dropout")
     attention_dropout = "attention_dropout"
-    keys = {  # noqa: RUF012 (a ClassVar, declared above)
+    keys = {
         r"^pre_classifier\.": "head.dense.",
         r"^distilbert\.(embeddings|transformer)\.": r"backbone.\1.",
     }

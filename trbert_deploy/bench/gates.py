@@ -4,35 +4,66 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trbert_deploy.bench.report import Accuracy, GateResult, WorkloadResult
+from trbert_deploy.bench.backends import Backends
+from trbert_deploy.bench.labels import chooses_a_class, no_class
+from trbert_deploy.bench.quality import Accuracy, Quality
+from trbert_deploy.bench.report import GateResult, WorkloadResult
+from trbert_deploy.bench.workload import Dataset
 from trbert_deploy.core.errors import TRBertError
+from trbert_deploy.core.specs import TaskSpec
 
 ACCURACY_GATE = "--max-accuracy-drop"
 SPEED_UP_GATE = "--min-speedup"
 
 
-def require_labels(labelled_rows: int) -> None:
-    """Say at once, before hours of timing, that the accuracy gate cannot be evaluated.
+def check_gates(backends: Backends, task: TaskSpec, dataset: Dataset) -> None:
+    """Say at once, before hours of timing, that a gate cannot be evaluated.
 
     Raises:
-        TRBertError: there are no labelled rows of a task that accuracy is measured for.
+        TRBertError: there are no labelled rows that accuracy is counted of, or there is nothing to compare with.
+    """
+    options = backends.options
+    if options.max_accuracy_drop is not None:
+        require_baseline(ACCURACY_GATE, backends.accuracy_baseline)
+        if not chooses_a_class(task):
+            raise TRBertError(f"{ACCURACY_GATE} cannot be checked: {no_class(task)}", f"leave {ACCURACY_GATE} out")
+        require_labels(sum(label is not None for label in dataset.labels))
+    if options.min_speedup is not None:
+        require_baseline(SPEED_UP_GATE, backends.speed_baseline)
+
+
+def evaluate_gates(backends: Backends, workloads: Sequence[WorkloadResult], quality: Quality) -> list[GateResult]:
+    """The gates that were asked for."""
+    options, gates = backends.options, []
+    if options.max_accuracy_drop is not None:
+        gates.append(accuracy_gate(quality.accuracy, options.max_accuracy_drop))
+    if options.min_speedup is not None:
+        gates.append(speed_up_gate(workloads, backends.speed_baseline, options.min_speedup))
+    return gates
+
+
+def require_labels(labelled_rows: int) -> None:
+    """See that there is something to count accuracy by.
+
+    Raises:
+        TRBertError: there is not.
     """
     if not labelled_rows:
         raise TRBertError(
             f"{ACCURACY_GATE} cannot be checked: no row of the data has a label to count accuracy by",
-            "give labelled rows of a sequence classification task: --data FILE.jsonl with text and label",
+            "give labelled rows: --data FILE.jsonl with text and label",
         )
 
 
 def require_baseline(gate: str, baseline: str | None) -> None:
-    """Say at once that a gate has nothing to compare with.
+    """See that a gate has something to compare with.
 
     Raises:
-        TRBertError: there is no baseline.
+        TRBertError: it has not.
     """
     if baseline is None:
         raise TRBertError(
-            f"{gate} cannot be checked: there is no dense arm and no PyTorch reference to compare with",
+            f"{gate} cannot be checked: there is no dense model and no PyTorch reference to compare with",
             "export the bundle again with --with-dense",
         )
 

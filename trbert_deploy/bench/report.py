@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from trbert_deploy.bench.options import BenchOptions
+from trbert_deploy.bench.quality import Flops, Quality
 from trbert_deploy.bench.stats import Latency, SpeedUp
 
 #: Grows by its second number when something is added, by its first when readers must be changed.
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "2.0"
 
 
 @dataclass(frozen=True)
@@ -36,29 +39,6 @@ class ModelSummary:
 
 
 @dataclass(frozen=True)
-class Flops:
-    """Floating-point operations of a row on average, by both counts of `trbert_deploy.core.flops`.
-
-    Attributes:
-        upstream_mflops: with reduction, 1e6 a row.
-        upstream_dense_mflops: without.
-        upstream_ratio: dense over reduced, of the sums over all rows.
-        exact_mflops: see `upstream_mflops`.
-        exact_dense_mflops: see `upstream_dense_mflops`.
-        exact_ratio: see `upstream_ratio`.
-        kept_fractions: for each reduction the mean over rows of tokens kept / original length.
-    """
-
-    upstream_mflops: float
-    upstream_dense_mflops: float
-    upstream_ratio: float
-    exact_mflops: float
-    exact_dense_mflops: float
-    exact_ratio: float
-    kept_fractions: list[float]
-
-
-@dataclass(frozen=True)
 class WorkloadResult:
     """Times of one workload.
 
@@ -70,8 +50,8 @@ class WorkloadResult:
         min_length: real tokens of the shortest row; likewise the median and the longest.
         median_length: see `min_length`.
         max_length: see `min_length`.
-        latencies: by arm; the bundle's own arm first.
-        speed_ups: of the bundle's own arm against each other one.
+        latencies: by backend; the bundle's own first.
+        speed_ups: of the bundle's own backend against each other one.
         flops: of the rows timed.
     """
 
@@ -85,97 +65,6 @@ class WorkloadResult:
     latencies: dict[str, Latency]
     speed_ups: list[SpeedUp]
     flops: Flops
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Share of labelled rows answered right.
-
-    Attributes:
-        rows: how many had a label.
-        percent: by arm.
-        baseline: the arm that `drop_points` counts from: a dense one where there is one, else the reference.
-        drop_points: baseline minus bundle, percentage points; negative where the bundle is better.
-    """
-
-    rows: int
-    percent: dict[str, float]
-    baseline: str | None
-    drop_points: float | None
-
-
-@dataclass(frozen=True)
-class KeptAgreement:
-    """How like two runtimes' kept sets are at one reduction.
-
-    Attributes:
-        mean_jaccard: mean over rows of |both| / |either|.
-        flipped_tokens: tokens that one keeps and the other drops, over all rows.
-        flipped_rows: rows with such a token.
-        flip_percent: `flipped_tokens` by the tokens that reach the reduction in the reference.
-        nearest_margin: smallest distance of a selector logit of the reference from changing a kept set: in
-            policy mode from 0, in budget mode between the lowest kept and the highest dropped; None where
-            nothing was to be decided.
-    """
-
-    mean_jaccard: float
-    flipped_tokens: int
-    flipped_rows: int
-    flip_percent: float
-    nearest_margin: float | None
-
-
-@dataclass(frozen=True)
-class Replayed:
-    """The bundle against the PyTorch reference where both keep the reference's tokens: numeric error alone.
-
-    Attributes:
-        predictions_percent: see `Agreement`.
-        max_logit_difference: see `Agreement`.
-    """
-
-    predictions_percent: float
-    max_logit_difference: float
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """The bundle against the PyTorch reference, row by row.
-
-    Attributes:
-        rows: compared.
-        predictions_percent: rows whose every prediction (the arg max of each output) is the same.
-        max_logit_difference: largest absolute difference of any output.
-        reductions: one for each reduction.
-        replayed: the same with the reference's kept sets, where it was asked for.
-    """
-
-    rows: int
-    predictions_percent: float
-    max_logit_difference: float
-    reductions: list[KeptAgreement]
-    replayed: Replayed | None = None
-
-
-@dataclass(frozen=True)
-class Quality:
-    """What the speed costs, over all rows of the data.
-
-    Attributes:
-        data: the data's name.
-        rows: how many.
-        accuracy: None where rows have no labels or the task has no classes of whole rows.
-        agreement: None without a reference to agree with.
-        beside: the same for the bundle under other runtimes, by arm, where they were asked for.
-        flops: of all rows.
-    """
-
-    data: str
-    rows: int
-    accuracy: Accuracy | None
-    agreement: Agreement | None
-    flops: Flops
-    beside: dict[str, Agreement] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -198,24 +87,26 @@ class Report:
     """Everything `bench` found out.
 
     Attributes:
+        summary: one sentence for a reader who knows no internals.
         model: what was measured.
         environment: where.
-        config: the options, as they were resolved.
+        config: the options, with device and threads as they were chosen.
         method: how, in words, by topic.
-        arms: what each arm is, by name; the bundle's own first.
+        backends: what each backend is, by name; the bundle's own first.
         workloads: the times.
-        quality: None where there was no data.
+        quality: what the speed costs.
         gates: of the limits that were asked for.
         notes: what was left out, and why.
     """
 
+    summary: str
     model: ModelSummary
     environment: dict[str, str]
-    config: dict[str, Any]
+    config: BenchOptions
     method: dict[str, str]
-    arms: dict[str, str]
+    backends: dict[str, str]
     workloads: list[WorkloadResult]
-    quality: Quality | None
+    quality: Quality
     gates: list[GateResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     created: str = ""
@@ -230,5 +121,6 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """The report as JSON-ready values, what it is first."""
         values = dataclasses.asdict(self)
+        config = {name: str(value) if isinstance(value, Path) else value for name, value in values["config"].items()}
         first = {name: values.pop(name) for name in ("schema_version", "command", "created")}
-        return first | values
+        return first | values | {"config": config}

@@ -12,7 +12,7 @@ from trbert_deploy.core.errors import TRBertError
 
 @dataclass(frozen=True)
 class Latency:
-    """How long the batches of a workload took on one arm.
+    """How long the batches of a workload took on one backend.
 
     Attributes:
         p50_ms: median over the rounds, milliseconds a batch; likewise the 90th and 99th percentiles, linearly
@@ -54,7 +54,7 @@ class SpeedUp:
 
 
 def latency(samples_ms: Sequence[float], rows: int, tokens: int) -> Latency:
-    """Summarise the samples of one arm.
+    """Summarise the samples of one backend.
 
     Args:
         samples_ms: milliseconds a batch, one sample a round.
@@ -72,7 +72,7 @@ def latency(samples_ms: Sequence[float], rows: int, tokens: int) -> Latency:
 
 
 def speed_up(against: str, baseline_ms: Sequence[float], bundle_ms: Sequence[float]) -> SpeedUp:
-    """Compare two arms.
+    """Compare two backends.
 
     Args:
         against: the baseline's name.

@@ -1,4 +1,4 @@
-"""Time several arms in one process, interleaved, so that what disturbs one disturbs all."""
+"""Time several backends in one process, interleaved, so that what disturbs one disturbs all."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def interleave(
     rest: Callable[[], object] | None = None,
     on_round: Callable[[int], None] = lambda number: None,
 ) -> dict[str, list[float]]:
-    """Time every arm once a round.
+    """Time every backend once a round.
 
-    The order is rotated by one from round to round, and turned around after each full turn, so that no arm
+    The order is rotated by one from round to round, and turned around after each full turn, so that no backend
     always runs first, or always behind the same other one. Garbage collection is off while rounds run.
 
     Args:
-        calls: for each arm what to time; it is given the number of the round and must have finished its work,
+        calls: for each backend what to time; it is given the number of the round and must have finished its work,
             copies to the host included, when it returns.
         iterations: rounds that count.
         warmup: rounds before them that do not count, with the numbers of the first rounds that do.
@@ -34,7 +34,7 @@ def interleave(
         on_round: called after every round that counts, with how many there have been.
 
     Returns:
-        Milliseconds by arm, one sample a round, in the order of rounds.
+        Milliseconds by backend, one sample a round, in the order of rounds.
     """
     names = list(calls)
     samples: dict[str, list[float]] = {name: [] for name in names}
@@ -52,7 +52,7 @@ def interleave(
 
 
 def order_of_round(names: Sequence[str], number: int) -> list[str]:
-    """The order in which arms run in a round."""
+    """The order in which backends run in a round."""
     turn, shift = divmod(number, len(names))
     order = [*names[shift:], *names[:shift]]
     return order[::-1] if turn % 2 else order
@@ -63,7 +63,7 @@ def rest_until_idle() -> float:
 
     After a call the idle threads of ONNX Runtime's pool spin for about 35 ms of processor time before they
     sleep (seen on two cores with ONNX Runtime 1.31), those of PyTorch's OpenMP for some 5 ms. They would take
-    the cores from an arm of the other library that runs right after.
+    the cores from a backend of the other library that runs right after.
 
     Returns:
         Seconds slept.

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from trbert_deploy.bench.labels import read_labels
 from trbert_deploy.bundle import Bundle
 from trbert_deploy.core.errors import InputError
 from trbert_deploy.core.samples import random_batch
+from trbert_deploy.core.specs import TaskSpec
+from trbert_deploy.text.json_lines import read_json_lines
+from trbert_deploy.text.rows import collate
+from trbert_deploy.text.tokenizer import BundleTokenizer
 
 IntArray = npt.NDArray[np.int64]
-
-_OVER_TOKENS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,13 @@ class Dataset:
 
     Attributes:
         name: for the report.
+        task: whose inputs they are.
         inputs: int64 arrays as `Engine.run` takes them, all rows together, padded to the longest.
-        labels: index of the right class of each row; None where the row has none.
+        labels: index of the right class of each row, None where the row has none; empty where none are counted.
     """
 
     name: str
+    task: TaskSpec
     inputs: dict[str, IntArray]
     labels: list[int | None] = field(default_factory=list)
 
@@ -38,27 +44,29 @@ class Dataset:
 
     @property
     def lengths(self) -> IntArray:
-        """Real tokens of each row (in multiple choice: of its longest option)."""
+        """Real tokens of each row; where it has several sequences, of its longest."""
         lengths: IntArray = self.inputs["attention_mask"].sum(-1)
         return lengths.max(-1) if lengths.ndim == 2 else lengths
 
     @property
     def sequences(self) -> int:
-        """Sequences that a row stands for: options in multiple choice, else 1."""
-        ids = self.inputs["input_ids"]
-        return ids.shape[1] if ids.ndim == 3 else 1
+        """Sequences that a row stands for, such as the options of multiple choice; else 1."""
+        return self.inputs["input_ids"].shape[1] if self.task.sequences_axis else 1
 
     @property
-    def items(self) -> int:
-        """Sentences or candidates of a row that the head scores, padding included; 0 for other tasks."""
-        scored = self.inputs.get("sentence_spans", self.inputs.get("candidate_positions"))
-        return 0 if scored is None else scored.shape[1]
+    def entries(self) -> int:
+        """Sentences or candidates of a row that the head scores, padding included; 0 where it scores none."""
+        scored = [
+            self.inputs[one.name] for one in self.task.own_inputs if len(one.axes) > 1 and one.name in self.inputs
+        ]
+        return max((array.shape[1] for array in scored), default=0)
 
     def batch(self, rows: IntArray) -> dict[str, IntArray]:
         """Inputs of some rows, cut to the longest of them."""
         width = int(self.lengths[rows].max())
+        over_tokens = [one.name for one in self.task.inputs if one.per_token]
         return {
-            name: np.ascontiguousarray(array[rows][..., :width]) if name in _OVER_TOKENS else array[rows]
+            name: np.ascontiguousarray(array[rows][..., :width]) if name in over_tokens else array[rows]
             for name, array in self.inputs.items()
         }
 
@@ -92,36 +100,17 @@ def read_dataset(bundle: Bundle, path: Path, limit: int | None = None) -> Datase
 
     Args:
         bundle: its tokenizer, task and label names are used.
-        path: lines as `trbert_deploy.text.tokenization` takes them, with an optional ``label``.
+        path: lines as `trbert_deploy.text.items` lists them, with an optional ``label``.
         limit: so many lines at most.
 
     Raises:
         InputError: a line cannot be used, or there is none.
     """
-    from itertools import islice
-
-    from trbert_deploy.text.json_lines import read_json_lines
-    from trbert_deploy.text.tokenization import BundleTokenizer, collate
-
     lines = list(islice(read_json_lines(path), limit))
     if not lines:
         raise InputError(f"{path} has no lines", 'write one JSON object a line, e.g. {"text": "...", "label": 1}')
-    rows = BundleTokenizer(bundle).encode(lines)
-    task, names = bundle.manifest.task, bundle.manifest.model.labels
-    labels = [_label(line.get("label"), names, line.source) for line in lines] if names else []
-    return Dataset(path.name, collate(rows, task), labels)
-
-
-def _label(label: object, names: Sequence[str], where: str) -> int | None:
-    if label is None:
-        return None
-    if isinstance(label, str) and label in names:
-        return names.index(label)
-    if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(names):
-        return label
-    raise InputError(
-        f"{where}: label {label!r} is none of the model's", f"one of {', '.join(names)}, or its index from 0"
-    )
+    rows, task = BundleTokenizer.of(bundle).encode(lines), bundle.manifest.task
+    return Dataset(path.name, task, collate(rows, task), read_labels(bundle.manifest, lines))
 
 
 def random_dataset(bundle: Bundle, lengths: Sequence[int], seed: int) -> Dataset:
@@ -130,29 +119,18 @@ def random_dataset(bundle: Bundle, lengths: Sequence[int], seed: int) -> Dataset
     Raises:
         InputError: the model does not take rows that long.
     """
-    manifest = bundle.manifest
-    if max(lengths) > manifest.task.max_length:
+    task = bundle.manifest.task
+    if max(lengths) > task.max_length:
         raise InputError(
-            f"rows of {max(lengths)} tokens were asked for, the model takes {manifest.task.max_length}",
-            f"--length {manifest.task.max_length}",
+            f"rows of {max(lengths)} tokens were asked for, the model takes {task.max_length}",
+            f"--length {task.max_length}",
         )
-    inputs = random_batch(manifest.task, manifest.limit_facts, lengths, np.random.default_rng(seed))
-    ends = inputs["attention_mask"].sum(-1) - 1
-    for position, token in ((ends, "[SEP]"), (np.zeros_like(ends), "[CLS]")):
-        if (token_id := _token_id(bundle, token)) is not None:
-            np.put_along_axis(inputs["input_ids"], position[..., None], token_id, -1)
-    return Dataset("random tokens", inputs)
-
-
-def _token_id(bundle: Bundle, token: str) -> int | None:
-    from tokenizers import Tokenizer
-
-    facts = bundle.manifest.tokenizer
-    file = bundle.path(facts.folder) / "tokenizer.json" if facts else None
-    if file is None or not file.is_file():
-        return None
-    token_id: int | None = Tokenizer.from_file(str(file)).token_to_id(token)
-    return token_id
+    inputs = random_batch(task, lengths, np.random.default_rng(seed))
+    if (ends := BundleTokenizer.of(bundle).ends) is not None:
+        last = inputs["attention_mask"].sum(-1) - 1
+        for position, token in ((last, ends[1]), (np.zeros_like(last), ends[0])):
+            np.put_along_axis(inputs["input_ids"], position[..., None], token, -1)
+    return Dataset("random tokens", task, inputs)
 
 
 def data_workload(dataset: Dataset, batch_size: int, rounds: int, seed: int) -> Workload:

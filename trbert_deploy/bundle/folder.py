@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,6 +16,10 @@ from filelock import FileLock, Timeout
 from trbert_deploy.core.errors import TRBertError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_HIDDEN = re.compile(r"\.(?P<target>.+)\.(?:writing|partial|retired)-(?P<token>[0-9a-f]{12})")
+
+#: Seconds that a writer waits for its turn. A turn is a few renames and, after a kill, the removal of what was left.
+PATIENCE = 60.0
 
 
 @contextlib.contextmanager
@@ -24,6 +28,7 @@ def whole_folder(out: Path, *, force: bool, replaceable: Callable[[Path], bool])
 
     If the block fails, or the process is killed, `out` is as it was. What a killed process left behind are hidden
     folders beside `out`; the next writer clears them up, and puts an old `out` back that was just being replaced.
+    Several writers may be at work at once: the last to end well is the one whose folder stays.
 
     Args:
         out: the folder to make.
@@ -34,73 +39,149 @@ def whole_folder(out: Path, *, force: bool, replaceable: Callable[[Path], bool])
         TRBertError: `out` exists and may not be replaced, or cannot be written.
     """
     out = out.resolve()
+
+    def check() -> None:
+        _check_target(out, force, replaceable)
+
     with _clear_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        _clear_abandoned(out)
-        _check_target(out, force, replaceable)
-    writer = _Writer(out, uuid.uuid4().hex[:12])
-    with _clear_errors(out), writer.lock:
-        try:
-            writer.partial.mkdir()
-            yield writer.partial
-            _sync(writer.partial)
-            _check_target(out, force, replaceable)
-            writer.finish()
-        finally:
-            shutil.rmtree(writer.partial, ignore_errors=True)
-            writer.lock_file.unlink(missing_ok=True)
+        with _attempt(out, check) as attempt:
+            attempt.partial.mkdir()
+            yield attempt.partial
+            for path in attempt.partial.rglob("*"):
+                if path.is_file():
+                    _sync(path)
+            with _turn(out):
+                check()
+                attempt.replace_folder()
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give the name of a temporary file to write; when the block ends well, it becomes `path`, whatever stood there.
 
-    If the block fails, `path` is as it was. A killed process leaves a hidden file beside it.
+    If the block fails, `path` is as it was. A killed process leaves hidden files beside it, which the next writer of
+    `path` clears up.
+
+    Raises:
+        OSError: it cannot be written.
+        TRBertError: another writer does not give way.
     """
-    partial = path.with_name(f".{path.name}.partial-{uuid.uuid4().hex[:12]}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder {path.parent}")
+    with _attempt(path) as attempt:
+        yield attempt.partial
+        _sync(attempt.partial)
+        attempt.partial.replace(path)
 
 
-class _Writer:
-    """One attempt at a folder: its hidden names beside it, and the lock that says it is alive."""
+def clear_abandoned(folder: Path) -> None:
+    """Clear up what killed writers left of any target in a folder; those that are alive are left alone.
 
-    def __init__(self, out: Path, token: str) -> None:
-        self.out = out
-        self.partial = out.parent / f".{out.name}.partial-{token}"
-        self.retired = out.parent / f".{out.name}.retired-{token}"
-        self.lock_file = out.parent / f".{out.name}.writing-{token}"
+    Raises:
+        OSError: the folder cannot be read or written.
+        TRBertError: another writer does not give way.
+    """
+    for name in {found["target"] for path in folder.iterdir() if (found := _HIDDEN.fullmatch(path.name))}:
+        with _turn(folder / name):
+            _clear_abandoned(folder / name)
+
+
+class _Attempt:
+    """One attempt at a folder or file: its hidden names beside it, and the lock that says its writer is alive."""
+
+    def __init__(self, target: Path, token: str) -> None:
+        self.target = target
+        self.partial = target.parent / f".{target.name}.partial-{token}"
+        self.retired = target.parent / f".{target.name}.retired-{token}"
+        self.lock_file = target.parent / f".{target.name}.writing-{token}"
         self.lock = FileLock(self.lock_file, timeout=0)
 
-    def finish(self) -> None:
-        """Put the new folder in the old one's place, or leave the old one."""
-        if not self.out.exists():
-            self.partial.rename(self.out)
+    def replace_folder(self) -> None:
+        """Put the new folder in the old one's place, or leave the old one; `clear` removes what was replaced."""
+        if not self.target.exists():
+            self.partial.rename(self.target)
             return
-        self.out.rename(self.retired)
+        self.target.rename(self.retired)
         try:
-            self.partial.rename(self.out)
+            self.partial.rename(self.target)
         except OSError:
-            self.retired.rename(self.out)
+            self.retired.rename(self.target)
             raise
-        shutil.rmtree(self.retired, ignore_errors=True)
 
     def clear(self) -> None:
-        """Undo what a dead writer left."""
-        if self.retired.exists() and not self.out.exists():
-            self.retired.rename(self.out)
-        for folder in (self.partial, self.retired):
-            shutil.rmtree(folder, ignore_errors=True)
-        self.lock_file.unlink(missing_ok=True)
+        """Undo what was not finished; the lock is held."""
+        if self.retired.exists() and not self.target.exists():
+            self.retired.rename(self.target)
+        for path in (self.partial, self.retired):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a system that removes no file which is open
+            self.lock_file.unlink()
 
 
-def _clear_abandoned(out: Path) -> None:
-    for lock_file in out.parent.glob(f".{glob.escape(out.name)}.writing-*"):
-        abandoned = _Writer(out, lock_file.name.rpartition("-")[2])
+@contextlib.contextmanager
+def _attempt(target: Path, check: Callable[[], None] = lambda: None) -> Iterator[_Attempt]:
+    """A new attempt, after those that nobody goes on with are cleared up and `check` has passed; ended either way."""
+    attempt = _Attempt(target, uuid.uuid4().hex[:12])
+    with _turn(target):  # so that nobody takes the lock for an abandoned one before it is held
+        _clear_abandoned(target)
+        check()
+        attempt.lock.acquire()
+    try:
+        yield attempt
+    finally:
+        with contextlib.suppress(OSError):
+            attempt.clear()
+        attempt.lock.release()
+
+
+@contextlib.contextmanager
+def _turn(target: Path) -> Iterator[None]:
+    """Nobody else starts or ends an attempt at `target` meanwhile.
+
+    Raises:
+        TRBertError: others do not give way.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(held(target.parent / f".{target.name}.turn", patience=PATIENCE))
+        except Timeout:
+            raise TRBertError(
+                f"another process is putting {target} in its place, for more than {PATIENCE:g} seconds now",
+                "wait for it to end, or write to another place",
+            ) from None
+        yield
+
+
+@contextlib.contextmanager
+def held(file: Path, *, patience: float = -1) -> Iterator[None]:
+    """Hold a lock file, which is gone afterwards.
+
+    Args:
+        file: of that name.
+        patience: seconds to wait for another that holds it; -1 waits until it is free.
+
+    Raises:
+        filelock.Timeout: it is still held.
+        OSError: it cannot be made.
+    """
+    lock = FileLock(file, timeout=patience)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            file.unlink()  # while it is held: who waits for a lock without a name tries again by the name
+        lock.release()
+
+
+def _clear_abandoned(target: Path) -> None:
+    found = [_HIDDEN.fullmatch(path.name) for path in target.parent.iterdir()]
+    for token in {one["token"] for one in found if one and one["target"] == target.name}:
+        abandoned = _Attempt(target, token)
         with contextlib.suppress(Timeout), abandoned.lock:
             abandoned.clear()
 
@@ -133,9 +214,7 @@ def _clear_errors(out: Path) -> Iterator[None]:
         raise TRBertError(f"{out} cannot be written: {reason}", "check the folder, or give another folder") from error
 
 
-def _sync(folder: Path) -> None:
-    """Have the files on the disk before the rename makes them visible."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+def _sync(path: Path) -> None:
+    """Have a file on the disk before a rename makes it visible."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -7,32 +7,31 @@ graphs hand to one another is all in it, so that no reader, in any language, nee
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any, Literal, Self, get_args
+from collections.abc import Iterator, Sequence, Set
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trbert_deploy.core import costs, specs
 from trbert_deploy.core.attributes import attribute_docs
 from trbert_deploy.core.costs import Costs
-from trbert_deploy.core.selection import Selection
+from trbert_deploy.core.precision import Precision, QuantizationForm
+from trbert_deploy.core.selection import BUDGET_SCALE, Selection
+from trbert_deploy.core.spec_checks import check_task
 from trbert_deploy.core.specs import ReductionSpec, TaskSpec, TensorSpec
 
 #: Grows by its second number when something is added, by its first when older readers must refuse.
 SCHEMA_VERSION = "2.0"
-
-#: What matrix products compute in, the highest first.
-Precision = Literal["fp32", "fp16", "int8"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-
-#: How int8 is written, see `trbert_deploy.export.quantize`.
-QuantizationForm = Literal["cpu", "tensorrt"]
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA_FILE = "manifest.schema.json"
 
 #: A tensor that one stage hands to the next leaves it under this prefix and enters the next one without it.
 NEXT = "next_"
+
+
+#: Types of graphs' inputs and outputs.
+DTYPES = ("bool", "float16", "float32", "float64", "int8", "int32", "int64", "uint8")
 
 
 class _Part(BaseModel):
@@ -81,7 +80,7 @@ class TokenizerFacts(_Part):
     """The tokenizer's files; how its tokens make a row stands in the task's `text`."""
 
     folder: str = Field(description="tokenizer.json and its companions")
-    family: str = Field(default="wordpiece", description="how it cuts words, such as wordpiece")
+    family: str = Field(default="wordpiece", description="how it cuts words: wordpiece, bpe, unigram or wordlevel")
     onnx: str | None = Field(
         description="the same for hosts without Python: an ONNX graph of onnxruntime-extensions' operators"
     )
@@ -137,19 +136,11 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        reduction = self.reduction
-        if len(self.stages) != len(reduction.layers) + 1:
-            raise ValueError(f"{len(self.stages)} stages do not fit {len(reduction.layers)} reductions")
-        if len(reduction.fractions) != (len(reduction.layers) if reduction.mode == "budget" else 0):
-            raise ValueError(f"{len(reduction.fractions)} fractions do not fit the reductions")
-        if any(not 0 < fraction <= 1 for fraction in reduction.fractions):
-            raise ValueError(f"fractions must lie in (0, 1], not {list(reduction.fractions)}")
+        _check_reduction(self)
         if (self.precision == "int8") is (self.quantization is None):
             raise ValueError("quantization is said of int8 bundles, and of those only")
-        for stage in self.stages[:-1]:
-            if "keep_count" not in stage.output_names:
-                raise ValueError(f"{stage.file} gives no keep_count")
-        _check_task(self.task)
+        check_task(self.task)
+        _check_graphs(self)
         return self
 
     @property
@@ -166,28 +157,69 @@ class Manifest(_Part):
             yield self.dense
 
 
-def _check_task(task: TaskSpec) -> None:
-    """See that what the parts of a task refer to is there.
+def _check_reduction(manifest: Manifest) -> None:
+    """See that the reductions fit the stages, and a budget the reductions.
 
     Raises:
-        ValueError: it is not.
+        ValueError: they do not.
     """
-    names = [spec.name for spec in task.inputs]
-    if names[:2] != ["input_ids", "attention_mask"] or len(set(names)) < len(names):
-        raise ValueError(f"inputs must begin with input_ids and attention_mask, each once, not {names}")
-    if task.max_length < 1:
-        raise ValueError("max_length must be at least 1")
-    for spec in task.inputs:
-        if not spec.axes or spec.axes[0] != "batch":
-            raise ValueError(f"the first axis of {spec.name} must be batch")
-        if spec.per_token and (spec.maximum is None or spec.axes != task.inputs[0].axes):
-            raise ValueError(f"{spec.name} is over tokens: it needs a maximum, and the axes of input_ids")
-    if task.protected_from is not None and task.protected_from not in names:
-        raise ValueError(f"protected_from names {task.protected_from}, which is no input")
-    if (task.sequences_axis is None) is not (len(task.inputs[0].axes) == 2):
-        raise ValueError("sequences_axis does not fit the axes of input_ids")
-    if not task.outputs:
-        raise ValueError("a task needs an output")
+    reduction, stages = manifest.reduction, len(manifest.stages)
+    layers, fractions = list(reduction.layers), list(reduction.fractions)
+    if stages != len(layers) + 1:
+        raise ValueError(f"{stages} stages do not fit {len(layers)} reductions")
+    if layers != sorted(set(layers)) or any(not 0 <= layer < manifest.model.num_layers for layer in layers):
+        raise ValueError(f"reduction: layers must ascend and be the model's, not {layers}")
+    if layers != list(manifest.costs.reduction_layers):
+        raise ValueError(f"costs: reduction_layers {list(manifest.costs.reduction_layers)} are not the reduction's")
+    if len(fractions) != (len(layers) if reduction.mode == "budget" else 0):
+        raise ValueError(f"reduction: {len(fractions)} fractions do not fit the reductions")
+    if any(not 1 / BUDGET_SCALE <= fraction <= 1 for fraction in fractions):
+        raise ValueError(f"reduction: fractions must lie in {1 / BUDGET_SCALE:g} to 1, not {fractions}")
+    if fractions != sorted(fractions, reverse=True):
+        raise ValueError(f"reduction: fractions count from the original length and cannot grow, but are {fractions}")
+
+
+def _check_graphs(manifest: Manifest) -> None:
+    """See that each graph is given what it takes, by the caller or by the stage before it, and gives what is read.
+
+    Raises:
+        ValueError: one is not, or does not.
+    """
+    rows = {spec.name for spec in manifest.task.inputs}
+    answers = [spec.name for spec in manifest.task.outputs]
+    last = len(manifest.stages) - 1
+    given = set(rows)
+    for place, stage in enumerate(manifest.stages):
+        _check_names(stage, given | ({"budget"} if manifest.reduction.fractions and place < last else set()))
+        if place == last:
+            _require_outputs(stage, answers, others=False)
+        else:
+            _require_outputs(stage, ["keep_count", f"{NEXT}keep_mask"])
+            carried = {name.removeprefix(NEXT) for name in stage.output_names if name.startswith(NEXT)}
+            given = rows | carried | {"rows", "keep"}
+    _check_names(manifest.fused, rows)
+    _require_outputs(manifest.fused, [*answers, *(f"keep_mask_{number}" for number in range(1, last + 1))])
+    if manifest.dense is not None:
+        _check_names(manifest.dense, rows)
+        _require_outputs(manifest.dense, answers, others=False)
+
+
+def _check_names(graph: GraphFile, given: Set[str]) -> None:
+    for names in (graph.input_names, graph.output_names):
+        if len(set(names)) < len(names):
+            raise ValueError(f"{graph.file} has two tensors of one name: {', '.join(names)}")
+    if unknown := [tensor.dtype for tensor in (*graph.inputs, *graph.outputs) if tensor.dtype not in DTYPES]:
+        raise ValueError(f"{graph.file} has tensors of the unknown type {unknown[0]}")
+    if unknown := [name for name in graph.input_names if name not in given]:
+        raise ValueError(f"{graph.file} takes {', '.join(unknown)}, which nothing gives it")
+
+
+def _require_outputs(graph: GraphFile, wanted: Sequence[str], *, others: bool = True) -> None:
+    names = graph.output_names
+    if missing := [name for name in wanted if name not in names]:
+        raise ValueError(f"{graph.file} gives no {', '.join(missing)}")
+    if not others and len(names) > len(wanted):
+        raise ValueError(f"{graph.file} gives {', '.join(names)}, the task has {', '.join(wanted)} alone")
 
 
 def layer_range(first: int, end: int) -> str:

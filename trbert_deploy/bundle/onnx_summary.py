@@ -1,20 +1,17 @@
 """The outline of an ONNX file: its operators and the types of its weights, without the weights.
 
 A deployed engine has no `onnx` package, and a graph of BERT-base takes a while to read whole. This reads the few fields
-that say what a graph computes in, and jumps over the rest: protobuf's wire format is a sequence of tagged fields, those
-of a length say how long they are. Field numbers: onnx/onnx.proto.
+that say what a graph computes in, and jumps over the rest. Field numbers: onnx/onnx.proto.
 """
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from trbert_deploy.bundle.protobuf import fields, varint
 from trbert_deploy.core.errors import BundleError
-
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
 _MODEL_GRAPH = 7
 _GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
@@ -73,10 +70,10 @@ def read_outline(path: Path) -> Outline:
 
 def _outline(data: mmap.mmap) -> Outline:
     nodes, weights = [], {}
-    for field, start, end in _fields(data, 0, len(data)):
+    for field, start, end in fields(data, 0, len(data)):
         if field != _MODEL_GRAPH:
             continue
-        for part, first, last in _fields(data, start, end):
+        for part, first, last in fields(data, start, end):
             if part == _GRAPH_NODE:
                 nodes.append(_node(data, first, last))
             elif part == _GRAPH_INITIALIZER:
@@ -90,7 +87,7 @@ def _outline(data: mmap.mmap) -> Outline:
 def _node(data: mmap.mmap, start: int, end: int) -> Node:
     inputs, outputs = [], []
     operator = domain = ""
-    for field, first, last in _fields(data, start, end):
+    for field, first, last in fields(data, start, end):
         if field == _NODE_INPUT:
             inputs.append(data[first:last].decode())
         elif field == _NODE_OUTPUT:
@@ -105,43 +102,13 @@ def _node(data: mmap.mmap, start: int, end: int) -> Node:
 def _weight(data: mmap.mmap, start: int, end: int) -> tuple[str, Weight]:
     name, kind = "", 0
     shape: list[int] = []
-    for field, first, last in _fields(data, start, end):
+    for field, first, last in fields(data, start, end):
         if field == _TENSOR_NAME:
             name = data[first:last].decode()
         elif field == _TENSOR_TYPE:
-            kind = _varint(data, first)[0]
+            kind = varint(data, first)[0]
         elif field == _TENSOR_DIMS:  # packed or one by one, as the writer liked
             while first < last:
-                size, first = _varint(data, first)
+                size, first = varint(data, first)
                 shape.append(size)
     return name, Weight(kind, tuple(shape))
-
-
-def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number, start and end of the content of each field of a message."""
-    place = start
-    while place < end:
-        tag, place = _varint(data, place)
-        kind = tag & 7
-        if kind == _LENGTH:
-            size, place = _varint(data, place)
-        elif kind == _VARINT:
-            size = _varint(data, place)[1] - place
-        elif kind in (_FIXED64, _FIXED32):
-            size = 8 if kind == _FIXED64 else 4
-        else:
-            raise ValueError(f"a field of unknown kind {kind} at byte {place}")
-        if place + size > end:
-            raise ValueError(f"a field goes on behind the end at byte {end}")
-        yield tag >> 3, place, place + size
-        place += size
-
-
-def _varint(data: mmap.mmap, place: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[place]
-        value |= (byte & 0x7F) << shift
-        place, shift = place + 1, shift + 7
-        if byte < 0x80:
-            return value, place

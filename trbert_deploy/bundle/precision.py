@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trbert_deploy.bundle.manifest import PRECISIONS, Precision
 from trbert_deploy.bundle.onnx_summary import Node, Outline, read_outline
 from trbert_deploy.bundle.reader import Bundle
+from trbert_deploy.core import strict_json
 from trbert_deploy.core.errors import BundleError
+from trbert_deploy.core.precision import PRECISIONS, Precision
 
 _PRODUCTS = ("Gemm", "MatMul")
 _INTEGER_PRODUCTS = ("MatMulInteger", "QLinearMatMul")
 _PASSING = ("Cast", "Identity", "Reshape", "Transpose")  # hand a weight on as it is
+
+_MOST_REPORT_BYTES = 16 * 2**20
 
 # onnx.TensorProto.DataType
 _FLOAT, _UINT8, _INT8, _FLOAT16 = 1, 2, 3, 10
@@ -129,10 +131,18 @@ def read_sensitivity(bundle: Bundle) -> dict[str, Any] | None:
         return None
     path = bundle.path(facts.sensitivity)
     try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        report = strict_json.read(path, most_bytes=_MOST_REPORT_BYTES)
     except (OSError, ValueError) as error:
         raise BundleError(f"{path} cannot be read: {error}", "export the bundle again") from error
-    return report
+    layers = report.get("layers") if isinstance(report, dict) else None
+    if not isinstance(layers, list) or not all(_is_layer(one) for one in layers):
+        raise BundleError(f"{path} lists no layers, each with its mean_difference", "export the bundle again")
+    found: dict[str, Any] = report
+    return found
+
+
+def _is_layer(one: object) -> bool:
+    return isinstance(one, dict) and type(one.get("layer")) is int and type(one.get("mean_difference")) is float
 
 
 def _weight(name: str, outline: Outline, maker: dict[str, Node]) -> tuple[Precision, int] | None:

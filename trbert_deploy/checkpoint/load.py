@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trbert_deploy.backbones import BACKBONES
+from trbert_deploy.bundle import open_bundle
+from trbert_deploy.bundle.manifest import MANIFEST_FILE
+from trbert_deploy.bundle.vouching import files_of_folder, require_vouched
 from trbert_deploy.checkpoint.foreign import (
     ForeignClass,
     encoder_class,
@@ -16,10 +18,16 @@ from trbert_deploy.checkpoint.foreign import (
     foreign_weights,
 )
 from trbert_deploy.checkpoint.weights import load_weights, read_weights
+from trbert_deploy.core import strict_json
 from trbert_deploy.core.errors import CheckpointError, TRBertError, first_line
 from trbert_deploy.model import TRBertConfig, TRBertPreTrainedModel, class_named, model_class
 from trbert_deploy.shipped_models import SHIPPED_MODELS, shipped_folder
 from trbert_deploy.tasks import TASKS
+
+HUB_EXAMPLE = "google-bert/bert-base-uncased"
+
+_MOST_CONFIG_BYTES = 16 * 2**20
+_FILE_SUFFIXES = (".bin", ".safetensors", ".onnx", ".pt", ".pth", ".json", ".ckpt", ".h5", ".zip", ".tar", ".gz")
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,7 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     Raises:
         CheckpointError: it is none of these; keys are missing, unexpected or misshapen (they are named); a Hub id
             cannot be reached; or a shipped model is not installed.
+        BundleError: it is a bundle, and damaged.
     """
     folder = folder_of(source)
     raw = read_config(folder)
@@ -103,6 +112,7 @@ def folder_of(source: str | Path) -> Path:
 
     Raises:
         CheckpointError: there is none.
+        BundleError: it is a bundle, and damaged.
     """
     folder = Path(source)
     try:
@@ -116,21 +126,46 @@ def folder_of(source: str | Path) -> Path:
     text = str(source)
     if text in SHIPPED_MODELS:
         return shipped_folder(text)
-    if text.startswith((".", "/", "~")) or text.count("/") > 1 or not text:
-        raise CheckpointError(f"there is no folder {source}")
+    why = "check the path" if isinstance(source, Path) else _no_hub_id(text)
+    if why:
+        raise CheckpointError(f"there is no folder {source}", why)
     return _inside(_download(text))
 
 
+def _no_hub_id(text: str) -> str:
+    """Why a name of nothing on this machine is no model of the Hub's either, as a hint; empty where it may be one.
+
+    The Hub is asked for what its own rules allow, unless the file system has answered: in a folder that is there, what
+    is not there is missing.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    parent, _, name = text.rpartition("/")
+    try:
+        validate_repo_id(text)
+    except HFValidationError:
+        return f"check the path: of the Hugging Face Hub it cannot be, whose names are like {HUB_EXAMPLE}"
+    if name.lower().endswith(_FILE_SUFFIXES):
+        return "give the folder that holds config.json and the weights, not one of its files"
+    if parent and Path(parent).is_dir():
+        return f"{parent} is a folder here, and holds no {name}"
+    return ""
+
+
 def _inside(folder: Path) -> Path:
-    """Where in a folder the checkpoint stands: a bundle has it in a folder of its own."""
-    if not (folder / "manifest.json").is_file():
+    """Where in a folder the checkpoint stands: a bundle has it in a folder of its own, and vouches for it."""
+    if not (folder / MANIFEST_FILE).is_file():
         return folder
-    if not (folder / "reference").is_dir():
+    bundle = open_bundle(folder)
+    reference = bundle.manifest.reference
+    if reference is None:
         raise CheckpointError(
             f"the bundle {folder} holds no PyTorch checkpoint: it was exported with --no-reference",
             "give the checkpoint that it was made from",
         )
-    return folder / "reference"
+    require_vouched(bundle, files_of_folder(bundle, reference), hashes=True)
+    return bundle.path(reference)
 
 
 def _download(hub_id: str) -> Path:
@@ -156,14 +191,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     file = folder / "config.json"
     try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
+        raw = strict_json.read(file, most_bytes=_MOST_CONFIG_BYTES)
     except FileNotFoundError:
         raise CheckpointError(
             f"{folder} is no model: it has no config.json", "give the folder that save_pretrained wrote"
         ) from None
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{file} is not valid JSON: {error}") from error
     if not isinstance(raw, dict):
         raise CheckpointError(f"{file} is not a JSON object")

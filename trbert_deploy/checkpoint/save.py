@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -40,8 +42,10 @@ def save_checkpoint(model: TRBertPreTrainedModel, folder: Path) -> None:
     logging.disable_progress_bar()
     try:
         model.save_pretrained(str(folder))
-    except SafetensorError as error:  # it hides what the system said
-        raise OSError(errno.EIO, str(error)) from error
+    except SafetensorError as error:  # what the system said stands in its message alone
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        number = int(found[1]) if found else errno.EIO
+        raise OSError(number, os.strerror(number) if found else str(error)) from error
     else:
         for path in folder.glob("*.safetensors"):  # written for the owner only; the rest follows the umask
             path.chmod((folder / "config.json").stat().st_mode)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from pathlib import Path
 
@@ -11,10 +10,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from trbert_deploy.core import strict_json
 from trbert_deploy.core.errors import CheckpointError, first_line
 
 _SAFETENSORS = "model.safetensors"
 _PICKLE = "pytorch_model.bin"
+_MOST_INDEX_BYTES = 64 * 2**20
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -45,10 +46,10 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 def _shards(index: Path) -> list[str]:
     """The weight files that an index names, each in the index's own folder."""
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(strict_json.read(index, most_bytes=_MOST_INDEX_BYTES)["weight_map"].values()))
         if all(Path(name).name == name for name in names):
             return names
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     raise CheckpointError(f"{index} is not a valid index of weight files", "copy the checkpoint again")
 

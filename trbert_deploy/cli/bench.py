@@ -6,27 +6,22 @@ import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trbert_deploy.cli.options import (
-    DeviceOption,
-    EnginesOption,
-    JsonOption,
-    ProviderOption,
-    RuntimeOption,
-    ThreadsOption,
-)
+from trbert_deploy.bench.options import BenchOptions
+from trbert_deploy.cli.options import JsonOption
 from trbert_deploy.cli.output import next_command, note, stderr, stdout, write_json
 from trbert_deploy.core.extras import require_export
 
 if TYPE_CHECKING:
-    from trbert_deploy.bench import Report
+    from trbert_deploy.bench.report import Report
     from trbert_deploy.bundle import Bundle
 
 
 def bench(
+    options: BenchOptions,
     bundle: Annotated[
         Path | None,
         typer.Argument(
@@ -36,96 +31,30 @@ def bench(
             "into your cache.",
         ),
     ] = None,
-    runtime: RuntimeOption = "ort",
-    mode: Annotated[
-        Literal["staged", "fused"], typer.Option(help="For ort and trt: a graph a stage, or one graph.")
-    ] = "staged",
-    provider: ProviderOption = None,
-    device: DeviceOption = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="JSON lines, for classification with text and label (class name or index). By default the "
-            "movie reviews that ship with the package, for other tasks random tokens."
-        ),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use so many rows of the data at most.")] = None,
-    batch_size: Annotated[
-        list[str] | None,
-        typer.Option(help="Rows of a batch; several as 1,32 or by repeating.", show_default="1,32"),
-    ] = None,
-    length: Annotated[
-        list[str] | None,
-        typer.Option(help="Time random rows of exactly so many tokens; several as 128,512 or by repeating."),
-    ] = None,
-    threads: ThreadsOption = None,
-    engines: EnginesOption = None,
-    iterations: Annotated[int, typer.Option(min=1, help="Rounds that count; each times every arm once.")] = 20,
-    warmup: Annotated[int, typer.Option(min=0, help="Rounds before them that do not count.")] = 3,
-    replay_selection: Annotated[
-        bool,
-        typer.Option(
-            "--replay-selection",
-            help="Compare with PyTorch once more with PyTorch's kept sets: numeric error apart from flips.",
-        ),
-    ] = False,
-    beside: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="RUNTIMES",
-            help="Measure other runtimes in the same rounds: ort-cpu, ort-cuda, ort-tensorrt, ort-rtx, trt; several "
-            "with commas, or all. What is not there is left out with a note.",
-        ),
-    ] = None,
     as_json: JsonOption = False,
     as_markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print GitHub tables, with method and environment.")
+        bool, typer.Option("--markdown", help="Print everything as GitHub tables, with method and environment.")
     ] = False,
-    max_accuracy_drop: Annotated[
-        float | None,
-        typer.Option(metavar="POINTS", help="Exit with 1 where accuracy is further below dense's than this."),
-    ] = None,
-    min_speedup: Annotated[
-        float | None,
-        typer.Option(
-            metavar="X",
-            help="Exit with 1 where a workload's speed-up against dense in the same runtime (without "
-            "it, against PyTorch) is smaller.",
-        ),
-    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Print how it was measured too, and columns for those who measure.")
+    ] = False,
 ) -> None:
     """Measure a bundle against PyTorch and dense BERT: latency, throughput, accuracy, agreement, FLOPs.
 
-    Arms run interleaved in one process; those that the bundle or this machine lacks are left out with a note.
+    All backends run interleaved in one process; those that the bundle or this machine lacks are left out with a note.
     """
     if as_json and as_markdown:
         raise typer.BadParameter("--json and --markdown exclude each other")
-    from trbert_deploy.api import default_device
-    from trbert_deploy.bench import BenchOptions, run_bench
+    from trbert_deploy.bench.runner import run_bench
     from trbert_deploy.text.items import takes_one_text
 
-    options = BenchOptions(
-        runtime=runtime,
-        mode=mode,
-        provider=provider,
-        device=device or default_device(runtime, provider),
-        engines=engines,
-        threads=threads,
-        data=data,
-        limit=limit,
-        batch_sizes=_integers(batch_size or ["1,32"], "--batch-size"),
-        lengths=_integers(length or [], "--length"),
-        iterations=iterations,
-        warmup=warmup,
-        max_accuracy_drop=max_accuracy_drop,
-        min_speedup=min_speedup,
-        replay_selection=replay_selection,
-        beside=_runtimes(beside or []),
-    )
     opened = _open(bundle)
     with _progress() as progress:
         report = run_bench(opened, options, progress)
-    _show(report, as_json=as_json, as_markdown=as_markdown)
+    if as_json:
+        write_json(report.as_json())
+    else:
+        _show(report, as_markdown=as_markdown, verbose=verbose)
     for gate in report.gates:
         note(f"{gate.name} {'passed' if gate.passed else 'FAILED'}: {gate.text}")
     if not report.passed:
@@ -148,42 +77,25 @@ def _open(folder: Path | None) -> Bundle:
     return shipped_bundle(note)
 
 
-def _show(report: Report, *, as_json: bool, as_markdown: bool) -> None:
+def _show(report: Report, *, as_markdown: bool, verbose: bool) -> None:
     from trbert_deploy.bench import render
 
-    if as_json:
-        write_json(report.as_json())
-        return
     if as_markdown:
         stdout.print(render.markdown(report), markup=False)
         return
-    stdout.print(render.heading(report), style="bold", markup=False)
-    for table in render.terminal(report):
+    stdout.print(report.summary, style="bold", markup=False)
+    stdout.print()
+    stdout.print(render.heading(report), markup=False)
+    for table in render.terminal(report, verbose=verbose):
         stdout.print()
         stdout.print(table)
     stdout.print()
-    stdout.print(render.method_line(report), markup=False)
+    if verbose:
+        stdout.print(render.method_line(report), markup=False)
+    else:
+        stdout.print("How it was measured: --verbose")
     for line in report.notes:
         note(f"note: {line}")
-
-
-def _runtimes(texts: list[str]) -> tuple[str, ...]:
-    from trbert_deploy.bench.arms import BESIDE
-
-    names = [name for text in texts for name in text.split(",")]
-    if unknown := sorted({*names} - {*BESIDE, "all"}):
-        raise typer.BadParameter(f"--beside takes {', '.join(BESIDE)}, or all, not {unknown[0]!r}")
-    return tuple(BESIDE) if "all" in names else tuple(dict.fromkeys(names))
-
-
-def _integers(texts: list[str], option: str) -> tuple[int, ...]:
-    try:
-        numbers = tuple(int(part) for text in texts for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"{option} takes numbers such as 1,32, not {','.join(texts)!r}") from None
-    if any(number < 1 for number in numbers):
-        raise typer.BadParameter(f"{option} takes numbers from 1 on, not {','.join(texts)!r}")
-    return tuple(dict.fromkeys(numbers))
 
 
 @contextmanager

@@ -1,78 +1,94 @@
-"""The console script: registers the verbs, turns errors into messages and exit codes.
+"""The console script: takes over signals and streams, then imports the verbs, and turns errors into exit codes.
 
-Exit codes: 0 fine, 1 a check failed or the user can mend it, 2 usage.
+Exit codes: 0 fine, 1 a check failed or the user can mend it, 2 usage; 130 after Ctrl-C, 141 where nobody reads stdout.
+Nothing slow is imported up here, so that Ctrl-C is heeded from the first moment.
 """
 
 from __future__ import annotations
 
-import io
+import os
 import signal
 import sys
-from typing import Annotated
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
-import typer
-
-from trbert_deploy._version import __version__
-from trbert_deploy.cli import bench, build, env, export, inspect, predict, train, verify
-from trbert_deploy.cli.output import report_error, stdout
+from trbert_deploy.cli.streams import take_streams
 from trbert_deploy.core.errors import TRBertError
-from trbert_deploy.core.extras import missing_extra
-
-app = typer.Typer(
-    name="trbert-deploy",
-    help="Put token-reducing BERT (TR-BERT) models into production.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        stdout.print(f"trbert-deploy {__version__}")
-        raise typer.Exit()
-
-
-@app.callback()
-def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    """Put token-reducing BERT (TR-BERT) models into production."""
-
-
-app.command()(train.train)
-app.command()(export.export)
-app.command()(build.build)
-app.command()(bench.bench)
-app.command()(predict.predict)
-app.command()(inspect.inspect)
-app.command()(verify.verify)
-app.command()(env.env)
 
 
 def main() -> None:
     """Entry point of the console script."""
-    debug = "--debug" in sys.argv
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8")  # JSON is, whatever the locale
-    # As Ctrl-C: what is half-written is cleared away before the process ends.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    received: list[int] = []
     try:
-        app()
+        with heeding_signals(received):
+            take_streams()
+            _run(debug="--debug" in sys.argv)
+    except BaseException:
+        if not received or "--debug" in sys.argv:
+            raise
+        # Whatever the signal's exception has become on its way. What was half-written is cleared away by now; Python's
+        # own end would wait for threads, and may be one by the signal, which no shell takes for this exit code.
+        os._exit(128 + received[-1])
+
+
+def _run(*, debug: bool) -> None:
+    try:
+        try:
+            from trbert_deploy.cli.app import make_app
+
+            make_app()()
+        finally:
+            sys.stdout.flush()
     except TRBertError as error:
-        if debug:
-            raise
-        report_error(error)
-        sys.exit(1)
+        _refuse(error, debug)
     except ImportError as error:
-        missing = missing_extra(error, "this command")
-        if debug or missing is None:
+        from trbert_deploy.core.extras import missing_extra
+        from trbert_deploy.runtimes.registry import optional_packages
+
+        missing = missing_extra(error, "this command", packages=optional_packages())
+        if missing is None:
             raise
-        report_error(missing)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        _refuse(missing, debug)
+
+
+def _refuse(error: TRBertError, debug: bool) -> None:
+    """Say what is wrong; with ``--debug`` by the traceback."""
+    if debug:
+        raise error
+    from trbert_deploy.cli.output import report_error
+
+    report_error(error)
+    sys.exit(1)
+
+
+@contextmanager
+def heeding_signals(received: list[int]) -> Iterator[None]:
+    """While inside, Ctrl-C and SIGTERM are exceptions, so that what is half-written is cleared away before the end.
+
+    Args:
+        received: the signals that came are appended.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if number == signal.SIGTERM:
+            sys.exit(128 + number)
+        raise KeyboardInterrupt
+
+    def end_again(failure: sys.UnraisableHookArgs) -> None:
+        """Where the exception came up in a callback of the interpreter's, it has ended nothing."""
+        if failure.exc_type in (KeyboardInterrupt, SystemExit) and received:
+            main_thread = threading.main_thread().ident or 0
+            threading.Timer(0.01, signal.pthread_kill, [main_thread, received[-1]]).start()
+        else:
+            sys.__unraisablehook__(failure)
+
+    sys.unraisablehook = end_again
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # there is nothing to clear away any more

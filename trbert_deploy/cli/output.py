@@ -20,9 +20,32 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 stdout = Console(highlight=False, soft_wrap=True)
 
 
-def write_json(value: Any, *, indent: int | None = 2) -> None:
-    """Write one JSON document, or with ``indent=None`` one JSON line, to stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=indent) + "\n")
+def write_json(value: Any) -> None:
+    """Write one JSON document to stdout.
+
+    Raises:
+        TRBertError: a number in it is not finite.
+    """
+    sys.stdout.write(json_text(value, "the result", indent=2) + "\n")
+
+
+def json_text(value: Any, what: str, *, indent: int | None = None) -> str:
+    """A value as JSON that every reader takes.
+
+    Args:
+        value: made of what JSON has.
+        what: it is, for the message.
+        indent: of a document; None for a single line.
+
+    Raises:
+        TRBertError: a number in it is not finite.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    except ValueError as error:
+        raise TRBertError(
+            f"{what} holds a number that is not finite, which JSON cannot say", "check the bundle: trbert-deploy verify"
+        ) from error
 
 
 def note(text: str) -> None:

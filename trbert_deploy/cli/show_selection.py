@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -14,7 +14,9 @@ from rich.text import Text
 from trbert_deploy.api import Engine
 from trbert_deploy.cli.output import stdout
 from trbert_deploy.core.errors import InputError
-from trbert_deploy.text.prediction import Answered
+from trbert_deploy.tasks import TASKS
+from trbert_deploy.text.decoding import Prediction
+from trbert_deploy.text.prediction import Predicted
 from trbert_deploy.text.selection_view import Fate, Run, view
 
 #: rich's own page, but that long lines are broken.
@@ -47,20 +49,20 @@ def items_of_text(items: Iterable[object]) -> Iterator[object]:
     """
     for number, item in enumerate(items):
         if isinstance(item, Mapping) and item.get("input_ids") is not None:
+            takes_text = ", ".join(task.name for task in TASKS if task.text is not None)
             raise InputError(
                 f"{getattr(item, 'source', f'item {number}')} is token ids, which have no words to show",
-                "--show-selection takes items of text, which the tasks sequence-classification, "
-                "token-classification, question-answering and multiple-choice have",
+                f"--show-selection takes items of text, which these tasks have: {takes_text}",
             )
         yield item
 
 
-def write(engine: Engine, answers: Iterable[Answered], stream: TextIO, out: Path | None) -> None:
-    """Write answers and what is left of their texts.
+def write(engine: Engine, predictions: Iterable[Predicted], stream: TextIO, out: Path | None) -> None:
+    """Write predictions and what is left of their texts.
 
     Args:
-        engine: that gave the answers.
-        answers: to items of text.
+        engine: that gave them.
+        predictions: of items of text.
         stream: to write to, where `out` is a file.
         out: the file's name, whose ending says whether it is a page (.html) or plain text; None for stdout.
     """
@@ -71,20 +73,20 @@ def write(engine: Engine, answers: Iterable[Answered], stream: TextIO, out: Path
         console, dropped = Console(file=io.StringIO(), record=True, highlight=False, soft_wrap=True), "dim strike"
     else:
         console, dropped = Console(file=stream, color_system=None, highlight=False, soft_wrap=True), None
-    for number, answered in enumerate(answers):
+    for number, predicted in enumerate(predictions):
         if number:
             console.print()
-        console.print(_rendered(engine, number, answered, dropped))
+        console.print(_rendered(engine, number, predicted, dropped))
     if page:
         stream.write(console.export_html(code_format=_PAGE))
 
 
-def _rendered(engine: Engine, number: int, answered: Answered, dropped: str | None) -> Text:
+def _rendered(engine: Engine, number: int, predicted: Predicted, dropped: str | None) -> Text:
     """One item; `dropped` is the style of dropped words, or None where there are no styles."""
-    row, answer, kept = answered
+    row, prediction, kept = predicted
     whole = Text()
-    name = f"id {_json(answer['id'])}" if "id" in answer else f"item {number}"
-    whole.append(f"{name}: {_answer(answer)}", "bold cyan")
+    name = f"id {_json(prediction['id'])}" if "id" in prediction else f"item {number}"
+    whole.append(f"{name}: {_in_a_line(prediction)}", "bold cyan")
     reductions = view(row, engine.tokenizer.pieces(row.texts), kept, engine.manifest.reduction.layers)
     if not reductions:
         whole.append(f"\n\nno reduction: all {row.length} tokens go through every layer", "cyan")
@@ -109,13 +111,15 @@ def _append(whole: Text, runs: Sequence[Run], dropped: str | None) -> None:
             whole.append(text, "bold" if run.fate is Fate.KEPT else None)
 
 
-def _answer(answer: Mapping[str, Any]) -> str:
-    """The answer in a line: what was chosen, and its probability."""
-    if "tokens" in answer:
-        return ", ".join(f"{_json(token['text'])} {token['label']} {token['score']:.4g}" for token in answer["tokens"])
-    chosen = {key: answer[key] for key in ("label", "answer", "choice", "text", "score") if key in answer}
-    if "choice" in answer:
-        chosen["score"] = answer["scores"][answer["choice"]]
+def _in_a_line(prediction: Prediction) -> str:
+    """What was chosen, and its probability; of several labels those that were, of bare scores all."""
+    if "tokens" in prediction:
+        return ", ".join(f"{_json(one['text'])} {one['label']} {one['score']:.4g}" for one in prediction["tokens"])
+    keys = ("label", "labels", "answer", "choice", "text", "score")
+    chosen: Prediction = {key: prediction[key] for key in keys if key in prediction}
+    chosen = chosen or {"scores": prediction["scores"]}
+    if "choice" in prediction:
+        chosen["score"] = prediction["scores"][prediction["choice"]]
     return ", ".join(
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {_json(value)}" for key, value in chosen.items()
     )

@@ -10,6 +10,11 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0]
 
 
+def shortened(text: str, most: int = 80) -> str:
+    """A text for a message, cut where it is so long that nobody would read it."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+
+
 class TRBertError(Exception):
     """Something the user can mend.
 
@@ -42,6 +47,10 @@ class BundleError(TRBertError):
     def __init__(self, message: str, hint: str = "", damage: Sequence[str] = ()) -> None:
         super().__init__(message, hint)
         self.damage = list(damage) or [message]
+
+
+class OptionError(TRBertError, ValueError):
+    """Options that do not go together, or one that is none of its values: on the command line, wrong usage."""
 
 
 class InputError(TRBertError, ValueError):

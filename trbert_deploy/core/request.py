@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from trbert_deploy.core.errors import InputError
+from trbert_deploy.core.errors import InputError, first_line
 from trbert_deploy.core.specs import InputSpec, TaskSpec
 
 IntArray = npt.NDArray[np.int64]
@@ -68,7 +68,7 @@ def check_request(task: TaskSpec, given: Mapping[str, object]) -> Request:
     _check_shape(task, ids)
     for spec in task.inputs:
         if spec.default is not None:
-            arrays.setdefault(spec.name, np.full_like(ids, spec.default))
+            arrays.setdefault(spec.name, np.full(_default_shape(spec, ids), spec.default, dtype=np.int64))
     per_token = [spec for spec in task.inputs if spec.per_token]
     for spec in per_token:
         if arrays[spec.name].shape != ids.shape:
@@ -111,6 +111,13 @@ def _check_shape(task: TaskSpec, ids: IntArray) -> None:
         raise InputError(f"input_ids must be {_named(axes)}, not of shape {list(ids.shape)}")
 
 
+def _default_shape(spec: InputSpec, ids: IntArray) -> tuple[int, ...]:
+    """Of an input that is not given: that of the ids, or one entry along each axis that varies."""
+    if spec.per_token:
+        return ids.shape
+    return (len(ids), *(1 if isinstance(axis, str) else axis for axis in spec.axes[1:]))
+
+
 def _named(axes: tuple[str | int, ...]) -> str:
     """Axes for people."""
     words = {"batch": "rows", "length": "tokens"}
@@ -118,15 +125,33 @@ def _named(axes: tuple[str | int, ...]) -> str:
 
 
 def _integers(name: str, value: object) -> IntArray:
+    ragged = InputError(f"{name} is not a rectangular array: pad its rows to one length")
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise InputError(f"{name} is not a rectangular array: pad its rows to one length") from error
-    if array.dtype == object:
-        raise InputError(f"{name} is not a rectangular array: pad its rows to one length")
-    if array.size and not (np.issubdtype(array.dtype, np.integer) or array.dtype == np.bool_):
-        raise InputError(f"{name} must hold integers, not {array.dtype}")
+        raise ragged from error
+    except Exception as error:  # from the value's own conversion: a tensor on a GPU, say
+        raise InputError(f"{name} cannot be read as an array: {first_line(error)}", "give integers") from error
+    if array.dtype == object:  # what numpy has no type for: integers beyond 64 bits, None, rows of several lengths
+        for place, one in np.ndenumerate(array):
+            if isinstance(one, list | tuple | np.ndarray):
+                raise ragged
+            if not isinstance(one, int | np.integer):
+                what = "None" if one is None else f"of type {type(one).__name__}"
+                raise InputError(f"{_at(name, place)} is {what}, not an integer")
+    elif array.size and array.dtype.kind not in "iub":
+        raise InputError(f"{name} must hold integers, not {'text' if array.dtype.kind == 'U' else array.dtype}")
+    if array.dtype.kind in "uO":
+        limits = np.iinfo(np.int64)
+        beyond = (array < limits.min) | (array > limits.max)
+        if beyond.any():
+            place = tuple(int(axis) for axis in np.argwhere(beyond)[0])
+            raise InputError(f"{_at(name, place)} does not fit in int64", "use the tokenizer that came with the model")
     return array.astype(np.int64)
+
+
+def _at(name: str, place: Sequence[int]) -> str:
+    return f"{name}{list(place)}" if place else name
 
 
 def _check_mask(mask: IntArray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from functools import cached_property
 from typing import ClassVar, Self
 
@@ -136,6 +137,11 @@ class StagedModel(PreTrainedModel):  # type: ignore[misc]  # transformers is unt
         return dense
 
     # -- what stages are made of --------------------------------------------------------------------------------
+
+    def apply_head(self, states: Tensor, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The task's outputs by name, for final states [B, N, H] (in multiple choice [B, options, N, H])."""
+        names = [output.name for output in self.task.outputs]
+        return dict(zip(names, self.head(states, inputs), strict=True))
 
     def additive_mask(self, mask: Tensor, dtype: torch.dtype) -> Tensor:
         """A mask [..., M] as attention adds it, [B, 1, 1, M]."""

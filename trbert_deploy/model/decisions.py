@@ -19,11 +19,14 @@ class Scores:
         values: float32 [B, M], a token goes on where its score is not negative.
         candidates: bool [B, M], real tokens still in the row.
         protected: bool [B, M], tokens that go on whatever their score.
+        positions: int64 [B, M], where the tokens stand in the original row. Known in the loop over all stages; a graph
+            of its own counts from what the reduction before kept, unless the model hands positions on.
     """
 
     values: Tensor
     candidates: Tensor
     protected: Tensor
+    positions: Tensor
 
 
 class Decide(Protocol):

@@ -45,6 +45,8 @@ def run_stages(
         if index == model.num_stages - 1:
             break
         carried = {name: results[-1].tensors[name] for name in model.carried}
+        if not model.full_length and results[-1].positions is not None:
+            carried["positions"] = results[-1].positions
         running = len(carried["keep_mask"])
         if running != len(rows):  # K selections a row
             source = rows.repeat_interleave(running // len(rows))

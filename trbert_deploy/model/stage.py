@@ -43,10 +43,12 @@ class StageResult:
         tensors: before a reduction those of `StagedModel.carried` and ``keep_count`` int64 [b]; at the end
             the task's outputs.
         decision: None at the end.
+        positions: int64 [B, M], of the tokens that went through; see `Scores.positions`. None at the end.
     """
 
     tensors: dict[str, Tensor]
     decision: Decision | None = None
+    positions: Tensor | None = None
 
 
 @dataclass
@@ -81,7 +83,8 @@ def run_stage(model: StagedModel, index: int, inputs: Mapping[str, Tensor], deci
         inputs: `request_inputs(index)`, for the rows this stage runs; from stage 1 on the `carried` tensors of ALL rows
             of the stage before, with ``rows`` int64 [b] (which of them to run) and ``keep`` int64 [K] (whose shape says
             how many tokens to gather); what `decide` reads. Where several selections were drawn for a row, ``source``
-            int64 [b]: the rows of the states, which the keep masks then are not aligned with.
+            int64 [b]: the rows of the states, which the keep masks then are not aligned with. Where tokens that left
+            are gone, ``positions`` int64 [B, M] of the stage before, if they are to be known.
         decide: at the end, who goes on.
     """
     tokens = enter(model, inputs) if index == 0 else gather(model, inputs)
@@ -95,9 +98,7 @@ def run_stage(model: StagedModel, index: int, inputs: Mapping[str, Tensor], deci
         if tokens.full is not None and tokens.order_mask is not None:
             tokens.full = put_back(tokens.full, tokens.states, tokens.order_mask)
     if index == model.num_stages - 1:
-        outputs = model.head(tokens.states if tokens.full is None else tokens.full, inputs)
-        names = [output.name for output in model.task.outputs]
-        return StageResult(dict(zip(names, outputs, strict=True)))
+        return StageResult(model.apply_head(tokens.states if tokens.full is None else tokens.full, inputs))
     return leave(model, index, tokens, inputs, decide)
 
 
@@ -166,7 +167,7 @@ def leave(model: StagedModel, index: int, tokens: Tokens, inputs: Mapping[str, T
     if tokens.protected_behind is not None:
         protected = protected | (tokens.protected_behind > 0)
     protected = protected.expand_as(tokens.valid)
-    keep_mask = decide(index, Scores(values, tokens.valid, protected), inputs).long()
+    keep_mask = decide(index, Scores(values, tokens.valid, protected, tokens.positions), inputs).long()
     keep_count = keep_mask.sum(-1)
     free = (tokens.valid & ~protected).long()
     states = tokens.states
@@ -183,4 +184,4 @@ def leave(model: StagedModel, index: int, tokens: Tokens, inputs: Mapping[str, T
         carried["protected"] = tokens.protected_behind
     if "positions" in model.carried:
         carried["positions"] = tokens.positions
-    return StageResult({**carried, "keep_count": keep_count}, Decision(values, free > 0))
+    return StageResult({**carried, "keep_count": keep_count}, Decision(values, free > 0), tokens.positions)

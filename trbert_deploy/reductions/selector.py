@@ -38,7 +38,7 @@ class SelectorReduction(Reduction):
 
     name = "selector"
     fate = "dropped"
-    foreign_classes = {  # noqa: RUF012 (a ClassVar, declared above); github.com/thunlp/TR-BERT
+    foreign_classes = {  # github.com/thunlp/TR-BERT
         "AUTOBertForSequenceClassification": ("bert", "sequence-classification"),
         "AUTODistilBertForSequenceClassification": ("distilbert", "sequence-classification"),
         "AUTOMCBertForMultipleChoice": ("bert", "multiple-choice"),

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from trbert_deploy.core.errors import InputError
 from trbert_deploy.core.specs import TaskSpec
 from trbert_deploy.text.rows import Row
-from trbert_deploy.text.spans import FloatArray, best_span, softmax, softmax_where
+from trbert_deploy.text.spans import FloatArray, best_span, sigmoid, softmax, softmax_where
 
 Prediction = dict[str, Any]
 Outputs = Mapping[str, FloatArray]
@@ -55,7 +55,7 @@ def _classes(parameters: Mapping[str, Any], labels: Sequence[str], row: Row, out
     if activation == "softmax":
         scores = softmax(logits)
     elif activation == "sigmoid":
-        scores = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+        scores = sigmoid(logits)
     else:
         scores = logits.astype(np.float64)
     names = [_label(labels, index) for index in range(len(scores))]

@@ -22,6 +22,7 @@ Other keys, such as ``id`` and ``label``, are carried along.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,6 +88,7 @@ def read_item(task: TaskSpec, item: object, number: int) -> Item:
     if not isinstance(item, Mapping):
         raise _not_understood(task, name, f"is a {type(item).__name__}")
     given = {key: value for key, value in item.items() if value is not None}
+    _check_id(given.get("id"), name)
     if "input_ids" in given:
         return _read_token_ids(task, given, name)
     for keys in text.forms if text is not None else ():
@@ -95,6 +97,15 @@ def read_item(task: TaskSpec, item: object, number: int) -> Item:
             parts = {key: _texts(given[key], key, name, key == (text and text.each)) for key in keys}
             return Item(name, parts, extras={key: given[key] for key in given if key not in keys})
     raise _not_understood(task, name, f"has the keys {', '.join(map(str, given)) or '(none)'}")
+
+
+def _check_id(value: object, name: str) -> None:
+    """It is handed through to the prediction, which is to be JSON."""
+    if isinstance(value, float | list | tuple | Mapping):
+        try:
+            json.dumps(value, allow_nan=False, default=str)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise InputError(f"{name}: its id cannot be written as JSON: {error}", "give text or a number") from error
 
 
 def _texts(value: object, key: str, name: str, several: bool) -> tuple[str, ...]:
@@ -115,14 +126,12 @@ def _texts(value: object, key: str, name: str, several: bool) -> tuple[str, ...]
 
 def _read_token_ids(task: TaskSpec, given: Mapping[str, Any], name: str) -> Item:
     extras = dict(given)
-    inputs = {}
-    for key in ("input_ids", "attention_mask", "token_type_ids"):
-        if key in extras:
-            inputs[key] = extras.pop(key)
-    for spec in task.own_inputs:
+    inputs: dict[str, object] = {}
+    for spec in task.inputs:
         for spelling in (spec.name, spec.key):
             if spelling in extras:
-                inputs[spec.name] = _own(spec, extras.pop(spelling))
+                inputs[spec.name] = _given(spec, extras.pop(spelling))
+    extras.pop("token_type_ids", None)  # as from a BERT tokenizer, and not used
     try:
         request = check_request(task, {key: [value] for key, value in inputs.items()})
     except InputError as error:
@@ -135,9 +144,9 @@ def _read_token_ids(task: TaskSpec, given: Mapping[str, Any], name: str) -> Item
     return Item(name, {}, arrays, context, _offsets(offsets, length, len(context), name), extras)
 
 
-def _own(spec: InputSpec, value: object) -> object:
-    """An input of the task's own; an empty list of sentences or candidates stands for one that is absent."""
-    if isinstance(value, list | tuple) and not value and spec.padding < 0:
+def _given(spec: InputSpec, value: object) -> object:
+    """An input; an empty list of sentences or candidates stands for one that is absent."""
+    if isinstance(value, list | tuple) and not value and spec.padding < 0 and not spec.per_token:
         return np.full([1 if isinstance(axis, str) else axis for axis in spec.axes[1:]], spec.padding)
     return value
 

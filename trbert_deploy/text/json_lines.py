@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any, cast
 
+from trbert_deploy.core import strict_json
 from trbert_deploy.core.errors import InputError
 
 _FORM = 'one JSON object a line, e.g. {"text": "..."}'
@@ -79,16 +80,12 @@ def _open(path: Path) -> IO[bytes]:
 
 def _parse(raw: bytes, source: str) -> dict[str, Any]:
     try:
-        value = json.loads(raw.decode("utf-8"))
-        if b"\\ud" in raw.lower():  # an escaped surrogate: half a pair could not be written out again
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(f"{source} holds half of a surrogate pair", "repair the text") from error
+        value = strict_json.loads(raw)
     except UnicodeDecodeError as error:
         raise InputError(f"{source} is not valid UTF-8 (byte {error.start + 1})", "save the file as UTF-8") from error
     except json.JSONDecodeError as error:
         raise InputError(f"{source} is not valid JSON: {error.msg} (column {error.colno})", f"write {_FORM}") from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, endless nesting
+    except ValueError as error:  # NaN, a number of thousands of digits, endless nesting, half of a surrogate pair
         raise InputError(f"{source} is not JSON that can be read: {error}", f"write {_FORM}") from error
     if not isinstance(value, dict):
         raise InputError(f"{source} is a JSON {type(value).__name__}, not an object", f"write {_FORM}")

@@ -66,7 +66,7 @@ def lay_out(
         if all(token in parts for token in segment.tokens if token not in (CLS, SEP))
     ]
     specials = sum(token in (CLS, SEP) for segment in segments for token in segment.tokens)
-    kept = kept_tokens(text, parts, room - specials, name, room)
+    kept = kept_tokens(text, parts, max(0, room - specials), name, room)
     members = len(parts[text.each]) if text.each is not None else 1
     made = []
     for member in range(members):

@@ -28,9 +28,11 @@ class Row:
         choices: the options' texts, in multiple choice of text.
         extras: what the item held beside its inputs, such as ``id`` and ``label``.
         truncated: whether tokens were left out to fit the model.
+        empty: whether one of the item's texts says nothing: it is empty, or white space alone, or without a token.
         texts: all of the item's, in the row's order, choices last; empty where it was given as token ids.
         places: for each of `texts` where its tokens stand in the row (a choice's: in its own option). Where
             there is no room for all, the text's first ones stand there.
+        name: in messages: where the item stands in a file, or its number.
     """
 
     arrays: dict[str, IntArray]
@@ -40,8 +42,10 @@ class Row:
     choices: tuple[str, ...] = ()
     extras: Mapping[str, Any] = field(default_factory=dict)
     truncated: bool = False
+    empty: bool = False
     texts: tuple[str, ...] = ()
     places: tuple[range, ...] = ()
+    name: str = ""
 
     @property
     def sequences(self) -> int:

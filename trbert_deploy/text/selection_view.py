@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from trbert_deploy.core.request import IntArray
-from trbert_deploy.text.tokenization import Piece, Row
+from trbert_deploy.text.rows import Row
+from trbert_deploy.text.tokenizer import Piece
 
 _UP_TO_SPACE = re.compile(r"\S*")
 

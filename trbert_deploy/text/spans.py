@@ -46,6 +46,11 @@ def softmax(logits: FloatArray) -> npt.NDArray[np.float64]:
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
+def sigmoid(logits: FloatArray) -> npt.NDArray[np.float64]:
+    """Probabilities, each by itself; no logit is too large for it."""
+    return np.asarray(np.exp(-np.logaddexp(0.0, -logits.astype(np.float64))))
+
+
 def softmax_where(logits: FloatArray, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     """Probabilities [N] over those that are wanted, of which there is at least one; 0 for the others."""
     scores = np.zeros(len(logits))

@@ -7,15 +7,17 @@ row is cut to the model's limit in `layout`, and padded to its batch's longest r
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from trbert_deploy.bundle import Bundle
+from trbert_deploy.bundle.manifest import TokenizerFacts
 from trbert_deploy.core.errors import InputError
 from trbert_deploy.core.request import IntArray
-from trbert_deploy.core.specs import TextSpec
+from trbert_deploy.core.specs import TaskSpec, TextSpec
 from trbert_deploy.text.items import Item, Offsets, read_item
 from trbert_deploy.text.layout import TokenSequence, lay_out
 from trbert_deploy.text.rows import Row
@@ -32,27 +34,27 @@ class Piece(NamedTuple):
 class BundleTokenizer:
     """Tokenizes items for a bundle's model; may be used from several threads at once.
 
-    A bundle without a tokenizer takes items that are token ids already.
+    Args:
+        folder: of the bundle.
+        task: of the model.
+        facts: what the manifest says of the tokenizer; without one items are token ids already.
 
     Raises:
         InputError: the bundle's tokenizer is not one of BERT's.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
-        self._task = bundle.manifest.task
-        self._folder = bundle.folder
+    def __init__(self, folder: Path, task: TaskSpec, facts: TokenizerFacts | None) -> None:
+        self._task = task
+        self._folder = folder
         self._tokenizer: Tokenizer | None = None
-        facts = bundle.manifest.tokenizer
         if facts is None:
             return
-        self._room = min(facts.max_length, self._task.max_length)
-        path = bundle.path(facts.folder) / "tokenizer.json"
+        self._room = min(facts.max_length, task.max_length)
+        path = folder / facts.folder / "tokenizer.json"
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the tokenizers library raises bare Exception
-            raise InputError(
-                f"{path} cannot be read: {error}", f"check it: trbert-deploy verify {bundle.folder}"
-            ) from error
+            raise InputError(f"{path} cannot be read: {error}", f"check it: trbert-deploy verify {folder}") from error
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         empty_pair = self._tokenizer.encode("", "").ids
@@ -62,6 +64,16 @@ class BundleTokenizer:
                 "export with the tokenizer the model was trained with, or give input_ids",
             )
         self._cls, self._sep, _ = empty_pair
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Self:
+        """The tokenizer of an open bundle."""
+        return cls(bundle.folder, bundle.manifest.task, bundle.manifest.tokenizer)
+
+    @property
+    def ends(self) -> tuple[int, int] | None:
+        """The ids of the tokens that a row begins and ends with; None where the bundle has no tokenizer."""
+        return None if self._tokenizer is None else (self._cls, self._sep)
 
     def encode(self, items: Iterable[object]) -> list[Row]:
         """Tokenize items.
@@ -134,7 +146,7 @@ class BundleTokenizer:
     def _row(self, item: Item, parts: Mapping[str, Sequence[Encoding]]) -> Row:
         if item.arrays:
             length = item.arrays["input_ids"].shape[-1]
-            return Row(item.arrays, length, text=item.context, offsets=item.offsets, extras=item.extras)
+            return Row(item.arrays, length, text=item.context, offsets=item.offsets, extras=item.extras, name=item.name)
         text = self._task.text
         assert text is not None
         ids = {key: [encoding.ids for encoding in encodings] for key, encodings in parts.items()}
@@ -152,20 +164,27 @@ class BundleTokenizer:
             choices=item.parts[text.each] if text.each else (),
             extras=item.extras,
             truncated=any(one.tokens < len(ids[one.key][one.member]) for one in standing),
+            empty=any(not ids[one.key][one.member] or not item.parts[one.key][one.member].strip() for one in standing),
             texts=item.texts,
             places=tuple(range(one.start, one.start + one.tokens) for one in standing),
+            name=item.name,
         )
 
     def _arrays(self, sequences: Sequence[TokenSequence]) -> dict[str, IntArray]:
-        """Ids, mask and types of sequences: [N] each, in multiple choice [options, N]."""
+        """Ids, mask and types of sequences: [N] each, in multiple choice [options, N].
+
+        What else a task takes over tokens is filled in with its default.
+        """
         width = max(len(sequence.ids) for sequence in sequences)
-        names = [spec.name for spec in self._task.inputs if spec.per_token]
-        arrays = {name: np.zeros((len(sequences), width), dtype=np.int64) for name in names}
+        arrays = {}
+        for name in ("input_ids", "attention_mask", "token_type_ids"):
+            if (spec := self._task.input(name)) is not None:
+                arrays[name] = np.full((len(sequences), width), spec.padding, dtype=np.int64)
         for place, sequence in enumerate(sequences):
-            length = len(sequence.ids)
-            given = {"input_ids": sequence.ids, "attention_mask": 1, "token_type_ids": sequence.types}
-            for name in names:
-                arrays[name][place, :length] = given[name]
+            ones = [1] * len(sequence.ids)
+            given = {"input_ids": sequence.ids, "attention_mask": ones, "token_type_ids": sequence.types}
+            for name, array in arrays.items():
+                array[place, : len(ones)] = given[name]
         return arrays if self._task.sequences_axis else {name: array[0] for name, array in arrays.items()}
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trbert_deploy.model import TRBertPreTrainedModel
+from trbert_deploy.model.stage import enter
+from trbert_deploy.training.objective import objective_of
 
 _SCALE = 2.0**12  # keeps small gradients alive in half precision
 
@@ -25,13 +27,13 @@ def token_importance(model: TRBertPreTrainedModel, inputs: Mapping[str, Tensor],
     """Score tokens for each reduction: ``|dL/dh_a . (h_a - h_s)|``.
 
     h_s are the states before the reduction, h_a those before `anchor_layer`, both without any reduction, and L the
-    cross-entropy with the label: a first-order estimate of the change of the loss if the token had stayed at h_s. Where
-    a model is so shallow that the reduction is not before the anchor, the score is ``|dL/dh_a . h_a|``.
+    task's loss: a first-order estimate of the change of the loss if the token had stayed at h_s. Where a model is so
+    shallow that the reduction is not before the anchor, the score is ``|dL/dh_a . h_a|``.
 
     Args:
-        model: of sequence classification, of two layers or more.
-        inputs: `input_ids`, `attention_mask`, `token_type_ids`, int64 [B, N].
-        labels: int64 [B].
+        model: of a task that is trained and whose rows are one sequence; of two layers or more.
+        inputs: the model's own, by name; over tokens int64 [B, N].
+        labels: see `Objective.loss`.
 
     Returns:
         float32 [B, N] for each reduction, zero at padding. Only the order within a row means anything.
@@ -42,17 +44,18 @@ def token_importance(model: TRBertPreTrainedModel, inputs: Mapping[str, Tensor],
     num_layers = len(model.encoder_layers)
     anchor_at = anchor_layer(num_layers)
     with torch.no_grad():
-        states, valid, *_ = model.embed(inputs)
+        tokens = enter(model, inputs)
+        states, valid, positions = tokens.states, tokens.valid, tokens.positions
         before = []
         for layer in range(anchor_at):
             before.append(states)
-            states = model.run_layers(layer, layer + 1, states, valid)
-        before.append(states)
+            states = model.run_layers(layer, layer + 1, states, valid, positions)
     with torch.enable_grad():
         anchor = states.detach().requires_grad_()
-        (logits,) = model.apply_head(model.run_layers(anchor_at, num_layers, anchor, valid), inputs)
+        outputs = model.apply_head(model.run_layers(anchor_at, num_layers, anchor, valid, positions), inputs)
+        outputs = {name: output.float() for name, output in outputs.items()}
         # a sum: a row's gradient does not depend on its batch
-        loss = nn.functional.cross_entropy(logits.float(), labels, reduction="sum")
+        loss = objective_of(model).loss(outputs, labels).sum()
         (gradient,) = torch.autograd.grad(loss * _SCALE, [anchor])
     scores = []
     for reduction in model.config.reduction_layers:

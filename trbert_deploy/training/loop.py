@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from trbert_deploy.core.errors import DeviceError, TRBertError
 from trbert_deploy.training.arguments import TrainingArguments
-from trbert_deploy.training.data import Batch, BatchPlan, TokenizedExamples
+from trbert_deploy.training.batches import Batch, BatchSampler, TokenizedExamples
 from trbert_deploy.training.metrics import Metrics
+from trbert_deploy.training.states import load_state, save_state
 
-#: Called after every step with the steps done, the steps in all, and the latest averages.
-Progress = Callable[[int, int, dict[str, float]], None]
+#: Called after every part of a step with the steps done, the steps in all, and the latest averages.
+Progress = Callable[[float, int, dict[str, float]], None]
 
 
 class Phase(nn.Module):
@@ -55,6 +54,14 @@ class Schedule:
     epochs: float
     learning_rate: float
 
+    def sampler(self, examples: TokenizedExamples, arguments: TrainingArguments, processes: int) -> BatchSampler:
+        """Which rows the steps take; all processes together make one.
+
+        Raises:
+            InputError: the rows do not fill a batch.
+        """
+        return BatchSampler(examples.lengths, arguments.batch_size * processes, self.epochs, arguments.seed)
+
 
 def run_phase(
     accelerator: Accelerator,
@@ -82,61 +89,64 @@ def run_phase(
         progress: see `Progress`.
     """
     processes = accelerator.num_processes
-    plan = BatchPlan(examples.lengths, arguments.batch_size * processes, schedule.epochs, arguments.seed)
-    trained = [parameter for parameter in phase.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [weight for weight in trained if weight.dim() > 1], "weight_decay": arguments.weight_decay},
-            {"params": [weight for weight in trained if weight.dim() <= 1], "weight_decay": 0.0},
-        ],
-        lr=schedule.learning_rate,
-        fused=True,
-    )
+    sampler = schedule.sampler(examples, arguments, processes)
     torch.manual_seed(arguments.seed + accelerator.process_index)
+    trained = [parameter for parameter in phase.parameters() if parameter.requires_grad]
+    optimizer = _optimizer(trained, schedule.learning_rate, arguments.weight_decay)
     wrapped, optimizer = accelerator.prepare(phase, optimizer)
-    done = _resume(accelerator, state)
+    done = load_state(accelerator, state)
     metrics.begin(phase.name, done)
     wrapped.train()
-    while done < plan.steps:
+    while done < sampler.steps:
         for group in optimizer.param_groups:
-            group["lr"] = schedule.learning_rate * _factor(done, plan.steps, arguments.warmup)
-        share = plan.rows(done)[accelerator.process_index :: processes]
-        measures = _accumulate(accelerator, wrapped, examples, share, done / plan.steps, arguments.micro_batch_size)
+            group["lr"] = schedule.learning_rate * _factor(done, sampler.steps, arguments.warmup)
+        rows = sampler.rows(done)[accelerator.process_index :: processes]
+        parts = [examples.batch(part) for part in np.array_split(rows, -(-len(rows) // arguments.micro_batch_size))]
+        measures: dict[str, Tensor] = {}
+        for share, measures in _accumulate(accelerator, wrapped, parts, done / sampler.steps):  # noqa: B007
+            if share < 1:
+                progress(done + share, sampler.steps, metrics.latest)
         accelerator.clip_grad_norm_(trained, arguments.max_gradient_norm)
         optimizer.step()
         optimizer.zero_grad()
         done += 1
         averages = {name: float(value) for name, value in accelerator.reduce(measures, "mean").items()}
-        if not math.isfinite(averages["loss"]):
-            raise TRBertError(
-                f"{phase.name}: the loss is {averages['loss']} at step {done}",
-                "lower the learning rate, or leave fp16 for bf16 or no mixed precision, and start a new run",
-            )
-        saves = done % arguments.save_every == 0 and done < plan.steps
+        _check_loss(averages["loss"], phase.name, done)
+        saves = done % arguments.save_every == 0 and done < sampler.steps
         # a line with every state, so that a resumed run averages over the same steps
-        write = saves or done % arguments.log_every == 0 or done == plan.steps
+        write = saves or done % arguments.log_every == 0 or done == sampler.steps
         metrics.add(done, averages, write=write)
-        progress(done, plan.steps, metrics.latest)
+        progress(done, sampler.steps, metrics.latest)
         if saves:
-            _save(accelerator, state, done)
+            save_state(accelerator, state, done)
     accelerator.free_memory()
 
 
+def _optimizer(trained: list[nn.Parameter], learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW, which lets matrices alone decay."""
+    groups = [
+        {"params": [weight for weight in trained if weight.dim() > 1], "weight_decay": weight_decay},
+        {"params": [weight for weight in trained if weight.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+
+
 def _accumulate(
-    accelerator: Accelerator,
-    phase: nn.Module,
-    examples: TokenizedExamples,
-    rows: npt.NDArray[np.int64],
-    progress: float,
-    at_once: int,
-) -> dict[str, Tensor]:
-    """Add up the gradients of a step's rows, `at_once` of them at a time; loss and measures, averaged over the rows."""
-    parts = np.array_split(rows, -(-len(rows) // at_once))
+    accelerator: Accelerator, phase: nn.Module, parts: Sequence[Batch], progress: float
+) -> Iterator[tuple[float, dict[str, Tensor]]]:
+    """Add up the gradients of a step's rows, a part of them at a time.
+
+    Yields:
+        After each part the share of the rows that is done, and loss and measures so far; at the end they are the means
+        over the rows.
+    """
+    whole, done = sum(len(part) for part in parts), 0
     sums: dict[str, Tensor] = {}
-    for number, part in enumerate(parts, 1):
-        batch, weight = examples.batch(part).to(accelerator.device), len(part) / len(rows)
+    for part in parts:
+        batch, weight = part.to(accelerator.device), len(part) / whole
+        done += len(part)
         # gradients meet between devices once a step
-        with contextlib.nullcontext() if number == len(parts) else accelerator.no_sync(phase):
+        with contextlib.nullcontext() if done == whole else accelerator.no_sync(phase):
             try:
                 loss, measures = phase(batch, progress)
                 accelerator.backward(loss * weight)
@@ -147,7 +157,15 @@ def _accumulate(
                 ) from error
         for name, value in {"loss": loss.detach(), **measures}.items():
             sums[name] = sums.get(name, torch.zeros_like(value)) + value * weight
-    return sums
+        yield done / whole, sums
+
+
+def _check_loss(loss: float, phase: str, step: int) -> None:
+    if not math.isfinite(loss):
+        raise TRBertError(
+            f"{phase}: the loss is {loss} at step {step}",
+            "lower the learning rate, or leave fp16 for bf16 or no mixed precision, and start a new run",
+        )
 
 
 def _factor(step: int, steps: int, warmup: float) -> float:
@@ -159,29 +177,3 @@ def _factor(step: int, steps: int, warmup: float) -> float:
     if step < rising:
         return (step + 1) / (rising + 1)
     return max(0.0, (steps - step) / max(1.0, steps - rising))
-
-
-def _save(accelerator: Accelerator, state: Path, done: int) -> None:
-    """Write a state beside the last one, then let it take its place."""
-    partial, latest = state / "partial", state / f"step-{done}"
-    if accelerator.is_main_process:
-        shutil.rmtree(partial, ignore_errors=True)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(partial))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        partial.rename(latest)
-        for old in state.glob("step-*"):
-            if old != latest:
-                shutil.rmtree(old)
-    accelerator.wait_for_everyone()
-
-
-def _resume(accelerator: Accelerator, state: Path) -> int:
-    """Load the latest state; how many steps it had done."""
-    states = {int(folder.name.removeprefix("step-")): folder for folder in state.glob("step-*")}
-    if not states:
-        return 0
-    done = max(states)
-    accelerator.load_state(str(states[done]))
-    return done

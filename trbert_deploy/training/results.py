@@ -1,18 +1,49 @@
-"""What a training gave: accuracy over FLOPs, as JSON, as a table and as a picture."""
+"""What a training gave: accuracy over FLOPs, as JSON, as tables and as a picture."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from trbert_deploy.bundle.folder import whole_file
 from trbert_deploy.core.markdown import markdown_table
 from trbert_deploy.runtimes.environment import environment
+from trbert_deploy.training.class_metrics import ClassMetrics, Majority, class_metrics, macro_f1
+from trbert_deploy.training.evaluation import Evaluation
 from trbert_deploy.training.plots import plot_trade_off
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
+
+
+@dataclass(frozen=True)
+class ModelQuality:
+    """How often a model is right.
+
+    Attributes:
+        accuracy: percent, in policy mode.
+        macro_f1: percent, see `trbert_deploy.training.class_metrics.macro_f1`; None where rows have no classes, or
+            another version of this package has measured the model.
+        classes: the metrics of each; none where `macro_f1` is None.
+    """
+
+    accuracy: float
+    macro_f1: float | None = None
+    classes: list[ClassMetrics] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, evaluation: Evaluation, names: Sequence[str]) -> Self:
+        """Of a model's predictions.
+
+        Args:
+            evaluation: of all rows.
+            names: of the classes.
+        """
+        if evaluation.labels.ndim > 1:
+            return cls(evaluation.accuracy)
+        return cls(evaluation.accuracy, macro_f1(evaluation), class_metrics(evaluation, names))
 
 
 @dataclass(frozen=True)
@@ -22,16 +53,33 @@ class TrainedModel:
     Attributes:
         alpha: the price of tokens that it was trained with.
         folder: the checkpoint.
-        accuracy: percent, in policy mode.
+        quality: how often it is right.
         kept: mean fractions of a row's own tokens after each reduction.
         flops_ratio: exact FLOPs of the dense model over its own, on the same rows.
     """
 
     alpha: float
     folder: str
-    accuracy: float
+    quality: ModelQuality
     kept: list[float]
     flops_ratio: float
+
+    @property
+    def accuracy(self) -> float:
+        """Percent, in policy mode."""
+        return self.quality.accuracy
+
+    def as_json(self) -> dict[str, Any]:
+        """All facts on one level."""
+        facts = asdict(self)
+        return {"alpha": self.alpha, "folder": self.folder, **facts.pop("quality"), **facts}
+
+    @classmethod
+    def from_json(cls, facts: dict[str, Any]) -> Self:
+        """What `as_json` gave, of an earlier version too."""
+        classes = [ClassMetrics(**one) for one in facts.get("classes", [])]
+        quality = ModelQuality(facts["accuracy"], facts.get("macro_f1"), classes)
+        return cls(facts["alpha"], facts["folder"], quality, facts["kept"], facts["flops_ratio"])
 
 
 @dataclass(frozen=True)
@@ -40,50 +88,88 @@ class TrainingResults:
 
     Attributes:
         teacher: folder of the dense model.
-        teacher_accuracy: percent.
-        rows: how many labelled rows the accuracies are of.
+        teacher_quality: how often that is right.
+        majority: the most common class; None where rows have no classes.
+        rows: how many labelled rows all this was measured on.
         models: one for each alpha, ascending.
+        warnings: what should make one stop and look.
         config: what was asked for.
     """
 
     teacher: str
-    teacher_accuracy: float
+    teacher_quality: ModelQuality
+    majority: Majority | None
     rows: int
     models: list[TrainedModel]
+    warnings: list[str]
     config: dict[str, Any]
+
+    @property
+    def teacher_accuracy(self) -> float:
+        """Percent."""
+        return self.teacher_quality.accuracy
 
     def as_json(self) -> dict[str, Any]:
         """The report: schema_version, command, environment, config, results."""
-        facts = asdict(self)
-        del facts["config"]
+        quality = {f"teacher_{name}": value for name, value in asdict(self.teacher_quality).items()}
         return {
             "schema_version": SCHEMA_VERSION,
             "command": "train",
             "environment": environment(),
             "config": self.config,
-            "results": facts,
+            "results": {
+                "teacher": self.teacher,
+                **quality,
+                "majority": None if self.majority is None else asdict(self.majority),
+                "rows": self.rows,
+                "models": [model.as_json() for model in self.models],
+                "warnings": self.warnings,
+            },
         }
 
     def table(self) -> list[list[str]]:
         """Header and rows, as text."""
-        lines = [["model", "accuracy, %", "below the teacher, points", "tokens kept, %", "FLOPs saved, x (exact)"]]
-        lines.append(["dense teacher", f"{self.teacher_accuracy:.2f}", "", "", "1.00"])
+        header = ["model", "accuracy, %", "macro F1, %", "below the teacher, points", "tokens kept, %"]
+        lines = [[*header, "FLOPs saved, x (exact)"]]
+        lines.append(["dense teacher", *_quality(self.teacher_quality), "", "", "1.00"])
         for model in self.models:
             lines.append(
                 [
                     f"alpha {model.alpha:g}",
-                    f"{model.accuracy:.2f}",
+                    *_quality(model.quality),
                     f"{self.teacher_accuracy - model.accuracy:.2f}",
                     ", ".join(f"{fraction * 100:.1f}" for fraction in model.kept),
                     f"{model.flops_ratio:.2f}",
                 ]
             )
+        if self.majority is not None:
+            below = self.teacher_accuracy - self.majority.rate
+            lines.append([f"always {self.majority.label}", f"{self.majority.rate:.2f}", "", f"{below:.2f}", "", ""])
+        return lines
+
+    def class_table(self) -> list[list[str]]:
+        """Header and rows, as text: every class under every model."""
+        lines = [["class", "model", "rows", "precision, %", "recall, %", "F1, %"]]
+        qualities = {"dense teacher": self.teacher_quality}
+        qualities |= {f"alpha {model.alpha:g}": model.quality for model in self.models}
+        for place, one in enumerate(self.teacher_quality.classes):
+            for name, quality in qualities.items():
+                for own in quality.classes[place : place + 1]:
+                    numbers = (f"{value:.2f}" for value in (own.precision, own.recall, own.f1))
+                    lines.append([one.label, name, str(own.rows), *numbers])
         return lines
 
     def markdown(self) -> str:
-        """The table, with the number of rows below it."""
-        header, *rows = self.table()
-        return f"{markdown_table(header, rows)}\n\n{self.rows} rows.\n"
+        """The tables, with the number of rows and the warnings."""
+        (header, *rows), (class_header, *class_rows) = self.table(), self.class_table()
+        blocks = [markdown_table(header, rows), f"{self.rows} rows."]
+        if class_rows:
+            blocks.append(markdown_table(class_header, class_rows))
+        return "\n\n".join([*blocks, *(f"Warning: {warning}." for warning in self.warnings)]) + "\n"
+
+
+def _quality(quality: ModelQuality) -> list[str]:
+    return [f"{quality.accuracy:.2f}", "" if quality.macro_f1 is None else f"{quality.macro_f1:.2f}"]
 
 
 def read_models(folder: Path) -> list[TrainedModel]:
@@ -91,7 +177,8 @@ def read_models(folder: Path) -> list[TrainedModel]:
     file = folder / "results.json"
     if not file.exists():
         return []
-    return [TrainedModel(**model) for model in json.loads(file.read_text(encoding="utf-8"))["results"]["models"]]
+    results = json.loads(file.read_text(encoding="utf-8"))["results"]
+    return [TrainedModel.from_json(model) for model in results["models"]]
 
 
 def write_results(results: TrainingResults, folder: Path) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trbert_deploy.model import TRBertPreTrainedModel
-from trbert_deploy.model.reduction import gather_order, gather_states, keep_by_budget
+from trbert_deploy.model import Scores, TRBertPreTrainedModel, run_stages
+from trbert_deploy.model.compaction import keep_by_budget
 
 
 @dataclass(frozen=True)
@@ -17,14 +17,65 @@ class Rollout:
     """K selections for each of B rows.
 
     Attributes:
-        logits: float32 [B, K, labels], the task's.
+        outputs: the task's, by name, float32 [B, K, ...].
         log_probability: float32 [B, K], of the selection, divided by the row's length.
         kept: float32 [B, K, reductions], fraction of the row's own tokens that go on.
     """
 
-    logits: Tensor
+    outputs: dict[str, Tensor]
     log_probability: Tensor
     kept: Tensor
+
+
+class DrawnSelections:
+    """Decides by chance, a `trbert_deploy.model.Decide` for one run of all stages: K selections for each row.
+
+    At every reduction each token that is not protected is kept with the probability that its score gives it, on its
+    own. Protected tokens are no choice and count for nothing.
+
+    Attributes:
+        log_probability: float32 [B * K], of what was drawn, divided by the row's length.
+        kept: for each reduction float32 [B * K], the fraction of the row's own tokens that go on.
+
+    Args:
+        samples: K; those of a row stand one after the other.
+        importance: for each reduction float32 [B, N], see `token_importance`. Where given, the first sample of each row
+            imitates it: of the tokens still there it keeps the most important, as many as the policy would
+            keep on average.
+
+    Source:
+        Paper section 3.2 and 3.3; `BertEncoder.forward` in upstream's modeling_autobert.py. Upstream divides each
+        reduction's log-probability by the tokens that reached it, which differ between samples; divided by the row's
+        length, the gradient of a row's samples that do not imitate is an unbiased estimate up to that constant.
+    """
+
+    log_probability: Tensor
+    kept: list[Tensor]
+    _lengths: Tensor
+
+    def __init__(self, samples: int, importance: Sequence[Tensor] | None = None) -> None:
+        self._samples, self._importance = samples, importance
+
+    def __call__(self, reduction: int, scores: Scores, inputs: Mapping[str, Tensor]) -> Tensor:
+        """See `Decide`: bool [B * K, M]."""
+        if reduction == 0:
+            scores = _repeated(scores, self._samples)
+            self._lengths = scores.candidates.sum(-1).float()
+            self.log_probability, self.kept = torch.zeros_like(self._lengths), []
+        values, free = scores.values, scores.candidates & ~scores.protected
+        with torch.no_grad():
+            probability = torch.sigmoid(values).nan_to_num()  # bernoulli raises on NaN; the loop says what to do
+            chosen = (torch.bernoulli(probability) > 0) & free
+            if self._importance is not None:
+                first = slice(None, None, self._samples)
+                matters = self._importance[reduction].gather(1, scores.positions[first])
+                chosen[first] = _imitate(matters, probability[first], free[first])
+        signed = torch.where(chosen, values, -values)
+        drawn = (torch.nn.functional.logsigmoid(signed) * free).sum(-1)
+        self.log_probability = self.log_probability + drawn / self._lengths
+        keep = chosen | (scores.candidates & scores.protected)
+        self.kept.append(keep.sum(-1) / self._lengths)
+        return keep
 
 
 def roll_out(
@@ -35,61 +86,33 @@ def roll_out(
 ) -> Rollout:
     """Draw selections and run the model on what they keep.
 
-    At every reduction each token other than [CLS] is kept with the probability that its selector gives it, on its
-    own. What comes before the first reduction is computed once for all samples of a row.
-
     Args:
-        model: of sequence classification, with selectors.
-        inputs: `input_ids`, `attention_mask`, `token_type_ids`, int64 [B, N].
+        model: with reductions.
+        inputs: the model's own, by name; over tokens int64 [B, N].
         samples: K.
-        importance: for each reduction float32 [B, N], see `token_importance`. Where given, the first sample of each row
-            imitates it: of the tokens still there it keeps the most important, as many as the policy would
-            keep on average.
-
-    Source:
-        Paper section 3.2 and 3.3; `BertEncoder.forward` in upstream's modeling_autobert.py. Upstream divides each
-        reduction's log-probability by the tokens that reached it, which differ between samples; divided by the row's
-        length, the gradient of a row's samples that do not imitate is an unbiased estimate up to that constant. [CLS]
-        is no choice and counts for nothing.
+        importance: see `DrawnSelections`.
     """
-    states, valid, *_ = model.embed(inputs)
-    bounds = model.stage_bounds
-    states = model.run_layers(bounds[0], bounds[1], states, valid)
-    rows = len(states)
-    lengths = valid.sum(-1).float().repeat_interleave(samples)
-    source = torch.arange(rows, device=states.device).repeat_interleave(samples)
-    everyone = torch.arange(rows * samples, device=states.device)
-    valid = valid[source]
-    original = torch.arange(valid.shape[1], device=states.device).expand_as(valid)
-    log_probability = torch.zeros_like(lengths)
-    kept = []
-    for index, selector in enumerate(model.selectors):
-        logits = selector(states)[source] if index == 0 else selector(states)
-        free = valid & (original != 0)
-        with torch.no_grad():
-            probability = torch.sigmoid(logits).nan_to_num()  # bernoulli raises on NaN; the loop says what to do
-            chosen = (torch.bernoulli(probability) > 0) & free
-            if importance is not None:
-                first = slice(None, None, samples)
-                chosen[first] = _imitate(importance[index], probability[first], free[first], original[first])
-        signed = torch.where(chosen, logits, -logits)
-        log_probability = log_probability + (torch.nn.functional.logsigmoid(signed) * free).sum(-1) / lengths
-        keep_mask = (chosen | (valid & (original == 0))).long()
-        counts = keep_mask.sum(-1)
-        kept.append(counts / lengths)
-        order, valid = gather_order(keep_mask, everyone, everyone.new_zeros(int(counts.max())))
-        states = gather_states(states, source, order)
-        original = original.gather(1, order)
-        source = everyone
-        states = model.run_layers(bounds[index + 1], bounds[index + 2], states, valid)
-    (answer,) = model.apply_head(states, inputs)
-    by_row = (rows, samples, -1)
+    selections = DrawnSelections(samples, importance)
+    outputs = run_stages(model, inputs, selections)[-1].tensors
     return Rollout(
-        answer.float().reshape(by_row), log_probability.reshape(by_row[:2]), torch.stack(kept, dim=-1).reshape(by_row)
+        {name: _by_row(output.float(), samples) for name, output in outputs.items()},
+        _by_row(selections.log_probability, samples),
+        _by_row(torch.stack(selections.kept, dim=-1), samples),
     )
 
 
-def _imitate(importance: Tensor, probability: Tensor, free: Tensor, original: Tensor) -> Tensor:
+def _by_row(tensor: Tensor, samples: int) -> Tensor:
+    """[B, K, ...] of [B * K, ...]."""
+    return tensor.reshape(-1, samples, *tensor.shape[1:])
+
+
+def _repeated(scores: Scores, times: int) -> Scores:
+    """Each row so many times, one after the other."""
+    parts = (scores.values, scores.candidates, scores.protected, scores.positions)
+    return Scores(*(part.repeat_interleave(times, dim=0) for part in parts))
+
+
+def _imitate(importance: Tensor, probability: Tensor, free: Tensor) -> Tensor:
     """Of each row [B, M] the free tokens that matter most, as many as the policy expects to keep."""
     expected = ((probability * free).sum(-1) + 0.5).long()
-    return keep_by_budget(importance.gather(1, original), free, torch.zeros_like(free), expected)
+    return keep_by_budget(importance, free, torch.zeros_like(free), expected)

@@ -1,87 +1,51 @@
 """A whole training: from a checkpoint and labelled rows to TR-BERT checkpoints, in the paper's steps.
 
-The run folder:
-
-    arguments.json            what was asked for; a run goes on under the same only
-    metrics.jsonl, run.png    of the fine-tuning
-    teacher/                  the dense model after step (a)
-    teacher_logits.npy        its answers to the training rows, float32 [rows, labels]
-    alpha-1/                  for each alpha:
-        selectors/            the model after step (c)
-        model/                the model after step (d): what `export` takes
-        metrics.jsonl, run.png
-    results.json, results.md, trade_off.png
-
-Folders of weights appear whole. A step that is done is not done again; one that was interrupted goes on from its last
-state, which lies in a hidden folder beside the result to be.
+What it leaves is described in `trbert_deploy.training.run_folder`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from accelerate import Accelerator
-from filelock import FileLock, Timeout
-
-from trbert_deploy.bundle.folder import whole_file, whole_folder
-from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
-from trbert_deploy.core.errors import InputError, TRBertError
-from trbert_deploy.model import TRBertPreTrainedModel
+from trbert_deploy.core.costs import Costs
+from trbert_deploy.core.errors import InputError
 from trbert_deploy.training.arguments import TrainingArguments
-from trbert_deploy.training.data import TokenizedExamples, hold_out, read_examples
+from trbert_deploy.training.batches import TokenizedExamples
+from trbert_deploy.training.data import hold_out, read_examples
 from trbert_deploy.training.devices import make_accelerator
-from trbert_deploy.training.evaluation import Evaluation, evaluate
-from trbert_deploy.training.loop import Phase, Schedule, run_phase
-from trbert_deploy.training.metrics import Metrics, read_metrics
-from trbert_deploy.training.phases import FineTuning, Joint, Selectors
-from trbert_deploy.training.plots import plot_metrics
-from trbert_deploy.training.results import TrainedModel, TrainingResults, read_models, write_results
-from trbert_deploy.training.start import load_start, set_dropout, tokenize, with_selectors
-
-#: Called with what is being done, the steps done, the steps in all, and the latest averages.
-Report = Callable[[str, int, int, dict[str, float]], None]
-
-_ARGUMENTS = "arguments.json"
-_WITHOUT_EFFECT = ("save_every", "log_every")  # on the weights
-
-
-def _silent(phase: str, done: int, steps: int, latest: dict[str, float]) -> None:
-    """What the other processes report."""
+from trbert_deploy.training.initial import InitialModel, load_initial, reduced_costs, tokenize
+from trbert_deploy.training.measuring import Measuring
+from trbert_deploy.training.plan import plan
+from trbert_deploy.training.reporting import Reporter
+from trbert_deploy.training.results import TrainingResults, write_results
+from trbert_deploy.training.run_folder import RunFolder, state_of
+from trbert_deploy.training.states import steps_done
+from trbert_deploy.training.steps import Steps
+from trbert_deploy.training.time_left import Part, Tracker
 
 
 def train(
     source: str | Path,
     data: Path,
     out: Path,
-    arguments: TrainingArguments,
+    arguments: TrainingArguments | None = None,
     *,
-    alphas: Sequence[float] = (1.0,),
-    eval_data: Path | None = None,
-    device: str | None = None,
-    report: Report = _silent,
+    reporter: Reporter | None = None,
+    **changes: Any,
 ) -> TrainingResults | None:
     """Train TR-BERT models, one for each alpha; or go on with a run that was interrupted.
 
     Args:
-        source: a BERT or DistilBERT sequence classifier or bare encoder: a folder or a Hub id.
+        source: a dense sequence classifier or a bare encoder: a folder or a Hub id.
         data: labelled rows, see `read_examples`.
-        out: the run folder, see the top of this module.
+        out: the run's folder.
         arguments: everything else that decides the result.
-        alphas: prices of a kept fraction of 1 in the reward (upstream: 1 for IMDb). More of them may be added to a run
-            later; they share its teacher.
-        eval_data: labelled rows to evaluate on; by default `arguments.hold_out` of `data`, not trained on then.
-        device: ``"cpu"`` or ``"cuda"``; by default what accelerate finds. Several devices: start the command with
-            ``accelerate launch``.
-        report: progress; called in the main process only.
+        reporter: is told what happens, in the main process only.
+        **changes: attributes of `TrainingArguments`, instead of those in `arguments`:
+            ``train("bert-base-uncased", data, out, alphas=[0.5, 1])``.
 
     Returns:
         The results, also written to `out`; None in all processes but the main one.
@@ -90,209 +54,124 @@ def train(
         CheckpointError: the checkpoint cannot be trained.
         InputError: the data or an argument is wrong, or `out` holds another run.
         DeviceError: the device is not there.
+        TypeError: there is no such argument.
     """
-    if not alphas or not all(0 <= alpha < math.inf for alpha in alphas):
-        raise InputError(f"alphas must be numbers from 0 on, not {list(alphas)}")
-    alphas = sorted({float(f"{alpha:g}") for alpha in alphas})  # as their folders are named
-    accelerator = make_accelerator(arguments.precision, device)
-    start = load_start(source, data, labels=arguments.labels, seed=arguments.seed)
-    if eval_data is not None:
-        examples, held_out = start.examples, read_examples(eval_data, start.examples.names)
-    else:
-        examples, held_out = hold_out(start.examples, arguments.hold_out, arguments.seed)
-    fine_tune = start.bare if arguments.fine_tune is None else arguments.fine_tune
-    if start.bare and not fine_tune:
-        raise InputError(f"{source} is a bare encoder, it has to be fine-tuned", "leave --no-fine-tune out")
-    limit = min(arguments.max_length, start.model.config.backbone.max_position_embeddings)
-    start.tokenizer.model_max_length = limit  # saved with the weights: an export cuts rows where the training did
-    rows, held_out_rows = tokenize(start, examples, limit), tokenize(start, held_out, limit)
-    config = {
-        "model": str(source),
-        "data": examples.digest(),
-        "eval_data": held_out.digest(),
-        "bare": start.bare,
-        "processes": accelerator.num_processes,
-        **asdict(arguments),
-    }
-    with _locked(out, accelerator):
-        _claim(out, config, accelerator)
-        run = _Run(accelerator, arguments, out, start.tokenizer, rows, report)
-        teacher = run.teacher(start.model, fine_tune=fine_tune)
-        models = [run.student(teacher, alpha) for alpha in alphas]
-        results = None
-        if accelerator.is_main_process:
-            results = run.results(teacher, models, alphas, held_out_rows, config)
-            write_results(results, out)
-        accelerator.wait_for_everyone()
+    known = [field.name for field in fields(TrainingArguments)]
+    if unknown := sorted(changes.keys() - set(known)):
+        raise TypeError(f"train() takes no {', '.join(unknown)}; it takes {', '.join(known)}")
+    arguments = replace(arguments or TrainingArguments(), **changes)
+    accelerator = make_accelerator(arguments.precision, arguments.device)
+    if reporter is None or not accelerator.is_main_process:
+        reporter = Reporter()
+    begin = _prepare(source, data, arguments)
+    config = {**begin.config, "model": str(source), "processes": accelerator.num_processes}
+    folder = RunFolder(Path(out), accelerator)
+    parts = begin.parts(folder, accelerator.num_processes)
+    with folder.locked():
+        folder.claim(config)
+        reporter.note(_header(begin, parts))
+        tracker = Tracker([part for part in parts if not part.finished], reporter)
+        steps = Steps(accelerator, arguments, folder, begin.initial.tokenizer, begin.rows, tracker)
+        measuring = Measuring(steps, begin.held_out, begin.initial.examples.names, folder, reporter)
+        try:
+            _run(begin, steps, measuring if accelerator.is_main_process else None)
+            results = None
+            if accelerator.is_main_process:
+                results = measuring.results(config)
+                write_results(results, folder.path)
+            accelerator.wait_for_everyone()
+        except KeyboardInterrupt:
+            reporter.note(steps.interrupted())
+            raise
         return results
 
 
-@contextlib.contextmanager
-def _locked(out: Path, accelerator: Accelerator) -> Iterator[None]:
-    """Nobody else trains in this folder meanwhile."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TRBertError(f"{out} cannot be a run folder: {error.strerror}", "give another --out") from error
-    lock = FileLock(out / f".lock-{accelerator.process_index}", timeout=0)
-    try:
-        held = lock.acquire()
-    except Timeout:
-        raise TRBertError(f"another process is training in {out}", "wait for it, or give another --out") from None
-    with held:
-        yield
+@dataclass(frozen=True)
+class _Beginning:
+    """What a run begins with.
 
+    Attributes:
+        initial: the checkpoint and all data.
+        arguments: of the run.
+        rows: to train on.
+        held_out: to evaluate on.
+        costs: of the model with reductions.
+        config: what the run's folder is to hold a run of.
+    """
 
-def _claim(out: Path, config: dict[str, Any], accelerator: Accelerator) -> None:
-    """Write what the run is to be, or see that it is the same run."""
-    file = out / _ARGUMENTS
-    if accelerator.is_main_process and not file.exists():
-        if any(entry.name[0] != "." for entry in out.iterdir()):
-            raise InputError(f"{out} exists and holds no training run", "give another --out")
-        with whole_file(file) as partial:
-            partial.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    accelerator.wait_for_everyone()
-    before, wanted = json.loads(file.read_text(encoding="utf-8")), json.loads(json.dumps(config))
-    differing = [
-        f"{name} was {before.get(name)}, now {wanted.get(name)}"
-        for name in dict.fromkeys([*before, *wanted])
-        if before.get(name) != wanted.get(name) and name not in _WITHOUT_EFFECT
-    ]
-    if differing:
-        raise InputError(
-            f"{out} holds a run with other arguments ({'; '.join(differing)})",
-            "repeat them to go on with it, or give another --out",
-        )
+    initial: InitialModel
+    arguments: TrainingArguments
+    rows: TokenizedExamples
+    held_out: TokenizedExamples
+    costs: Costs
+    config: dict[str, Any]
 
+    @property
+    def fine_tune(self) -> bool:
+        """Whether the dense model is fitted first."""
+        return self.initial.bare if self.arguments.fine_tune is None else self.arguments.fine_tune
 
-def _state_of(result: Path) -> Path:
-    """Where the states lie from which a folder of weights is still to come."""
-    return result.with_name(f".state-{result.name}")
+    @property
+    def alphas(self) -> list[float]:
+        """Ascending, as their folders are named."""
+        return sorted({float(f"{alpha:g}") for alpha in self.arguments.alphas})
 
-
-class _Run:
-    """One run's folder, and the steps on it."""
-
-    def __init__(
-        self,
-        accelerator: Accelerator,
-        arguments: TrainingArguments,
-        out: Path,
-        tokenizer: Any,
-        rows: TokenizedExamples,
-        report: Report,
-    ) -> None:
-        self.accelerator, self.arguments, self.out = accelerator, arguments, out
-        self.tokenizer, self.rows = tokenizer, rows
-        self.report = report if accelerator.is_main_process else _silent
-
-    def teacher(self, model: TRBertPreTrainedModel, *, fine_tune: bool) -> TRBertPreTrainedModel:
-        """Step (a): the dense model, fine-tuned where it has to be."""
-        folder = self.out / "teacher"
-        if self._exists(folder):
-            return load_checkpoint(folder).model
-        self._apply_dropout(model)
-        if fine_tune:
-            arguments = self.arguments
-            schedule = Schedule(arguments.fine_tune_epochs, arguments.fine_tune_learning_rate)
-            self._train(FineTuning(model), schedule, folder)
-        self._save(model, folder)
-        model.eval()
-        return model
-
-    def student(self, teacher: TRBertPreTrainedModel, alpha: float) -> TRBertPreTrainedModel:
-        """Steps (b) to (d) for one alpha."""
-        arguments = self.arguments
-        folder = self.out / f"alpha-{alpha:g}"
-        if self._exists(folder / "model"):
-            return load_checkpoint(folder / "model").model
-        folder.mkdir(exist_ok=True)
-        if self._exists(folder / "selectors"):
-            model = load_checkpoint(folder / "selectors").model
-        else:
-            model = with_selectors(teacher, arguments.seed)
-            self._apply_dropout(model)
-            schedule = Schedule(arguments.selector_epochs, arguments.selector_learning_rate)
-            phase = Selectors(model, arguments.samples, alpha, arguments.imitation)
-            self._train(phase, schedule, folder / "selectors")
-            self._save(model, folder / "selectors")
-        logits = self._teacher_logits(teacher)
-        schedule = Schedule(arguments.joint_epochs, arguments.joint_learning_rate)
-        joint = Joint(model, logits, arguments.samples, alpha, arguments.temperature)
-        self._train(joint, schedule, folder / "model")
-        self._save(model, folder / "model")
-        model.eval()
-        return model
-
-    def results(
-        self,
-        teacher: TRBertPreTrainedModel,
-        models: list[TRBertPreTrainedModel],
-        alphas: list[float],
-        rows: TokenizedExamples,
-        config: dict[str, Any],
-    ) -> TrainingResults:
-        """Accuracy and FLOPs of everything that was trained."""
-        dense = self._evaluate(teacher, rows, "teacher")
-        points = [model for model in read_models(self.out) if model.alpha not in alphas]  # of earlier calls
-        for model, alpha in zip(models, alphas, strict=True):
-            measured = self._evaluate(model, rows, f"alpha {alpha:g}")
-            folder = self.out / f"alpha-{alpha:g}" / "model"
-            points.append(
-                TrainedModel(alpha, str(folder), measured.accuracy, measured.kept_fractions, measured.flops_ratio)
-            )
-        points.sort(key=lambda point: point.alpha)
-        return TrainingResults(str(self.out / "teacher"), dense.accuracy, len(rows), points, config)
-
-    def _exists(self, folder: Path) -> bool:
-        """Whether a step is done: the same answer for all processes, which then go the same way."""
-        exists = folder.exists()
-        self.accelerator.wait_for_everyone()
-        if exists and self.accelerator.is_main_process:
-            shutil.rmtree(_state_of(folder), ignore_errors=True)  # a kill may have left it
-        return exists
-
-    def _train(self, phase: Phase, schedule: Schedule, result: Path) -> None:
-        """Run the phase whose result is to be saved at `result`."""
-        folder = result.parent
-        metrics = Metrics(folder / "metrics.jsonl", enabled=self.accelerator.is_main_process)
-        run_phase(
-            self.accelerator,
-            phase,
-            schedule,
-            self.rows,
+    def parts(self, folder: RunFolder, processes: int) -> list[Part]:
+        """See `plan`."""
+        return plan(
             self.arguments,
-            _state_of(result),
-            metrics,
-            lambda done, steps, latest: self.report(f"{folder.name}: {phase.name}", done, steps, latest),
+            self.alphas,
+            self.rows,
+            len(self.held_out),
+            self.costs,
+            folder,
+            fine_tune=self.fine_tune,
+            processes=processes,
         )
-        if self.accelerator.is_main_process:
-            plot_metrics(read_metrics(folder / "metrics.jsonl"), folder / "run.png")
 
-    def _save(self, model: TRBertPreTrainedModel, folder: Path) -> None:
-        """The model as a checkpoint, whole; then the states that led to it are of no more use."""
-        if self.accelerator.is_main_process:
-            with whole_folder(folder, force=False, replaceable=lambda existing: False) as partial:
-                save_checkpoint(model, partial)
-                self.tokenizer.save_pretrained(str(partial))
-            shutil.rmtree(_state_of(folder), ignore_errors=True)
-        self.accelerator.wait_for_everyone()
 
-    def _teacher_logits(self, teacher: TRBertPreTrainedModel) -> torch.Tensor:
-        """The teacher's answers to the training rows, in the run's mixed precision; computed once a run."""
-        file = self.out / "teacher_logits.npy"
-        if not file.exists() and self.accelerator.is_main_process:
-            with self.accelerator.autocast():
-                logits = self._evaluate(teacher, self.rows, "the teacher's answers").logits
-            with whole_file(file) as partial, partial.open("wb") as stream:
-                np.save(stream, logits)
-        self.accelerator.wait_for_everyone()
-        return torch.from_numpy(np.load(file))
+def _prepare(source: str | Path, data: Path, arguments: TrainingArguments) -> _Beginning:
+    """Read everything, and see that it goes together, before anything is written."""
+    initial = load_initial(source, data, labels=arguments.labels, seed=arguments.seed)
+    costs = reduced_costs(initial.model, arguments.reduction)
+    if arguments.eval_data is not None:
+        examples, held_out = initial.examples, read_examples(arguments.eval_data, initial.examples.names)
+    else:
+        examples, held_out = hold_out(initial.examples, arguments.hold_out, arguments.seed)
+    if initial.bare and arguments.fine_tune is False:
+        raise InputError(f"{source} is a bare encoder, it has to be fine-tuned", "leave --no-fine-tune out")
+    limit = min(arguments.max_length, initial.model.spec.max_length)
+    initial.tokenizer.model_max_length = limit  # saved with the weights: an export cuts rows where the training did
+    config = {**asdict(arguments), "data": examples.digest(), "eval_data": held_out.digest(), "bare": initial.bare}
+    rows, held_out_rows = tokenize(initial, examples, limit), tokenize(initial, held_out, limit)
+    return _Beginning(initial, arguments, rows, held_out_rows, costs, config)
 
-    def _evaluate(self, model: TRBertPreTrainedModel, rows: TokenizedExamples, name: str) -> Evaluation:
-        model.to(self.accelerator.device)
-        return evaluate(model, rows, on_rows=lambda done: self.report(f"evaluating: {name}", done, len(rows), {}))
 
-    def _apply_dropout(self, model: TRBertPreTrainedModel) -> None:
-        rate, attention_rate = self.arguments.dropout, self.arguments.attention_dropout
-        set_dropout(model, rate, rate if attention_rate is None else attention_rate)
+def _run(begin: _Beginning, steps: Steps, measuring: Measuring | None) -> None:
+    """All steps; what they give is measured in the process that has a `measuring`."""
+    teacher = steps.teacher(begin.initial.model, fine_tune=begin.fine_tune)
+    if measuring:
+        measuring.teacher(teacher)
+    for alpha in begin.alphas:
+        model = steps.trained(alpha)
+        if model is None:
+            model = steps.selectors(teacher, alpha)
+            if measuring:
+                measuring.check(model, alpha)
+            model = steps.joint(teacher, model, alpha)
+        if measuring:
+            measuring.student(model, alpha)
+
+
+def _header(begin: _Beginning, parts: Sequence[Part]) -> str:
+    """What the run is going to do."""
+    phases = []
+    for part in parts:
+        if part.unit == "steps" and part.result is not None:
+            done = steps_done(state_of(part.result))
+            state = ", done" if part.finished else f", from step {done} on" if done else ""
+            phases.append(f"{part.name} {part.total} steps{state}")
+    return (
+        f"training on {len(begin.rows)} rows, {begin.arguments.batch_size} a step; "
+        f"evaluating on {len(begin.held_out)}; phases: {'; '.join(phases)}"
+    )

@@ -3,21 +3,19 @@
 
 #include <fstream>
 
+#include "bundle/reader.hpp"
 #include "common.hpp"
-#include "manifest.hpp"
 #include "trbert/trbert.hpp"
 
 namespace fs = std::filesystem;
 
-// A folder of links to the bundle's files, without its manifest; removed at the end.
+// A copy of the bundle without its manifest; removed at the end.
 class Folder {
 public:
     Folder() : path(fs::temp_directory_path() / ("trbert-fuzz-" + std::to_string(getpid()))) {
         fs::create_directories(path);
-        for (const auto& entry : fs::directory_iterator(fs::absolute(test_bundle()))) {
-            if (entry.path().filename() != "manifest.json")
-                fs::create_symlink(entry.path(), path / entry.path().filename());
-        }
+        fs::copy(test_bundle(), path, fs::copy_options::recursive);
+        fs::remove(path / "manifest.json");
     }
     ~Folder() { fs::remove_all(path); }
 
@@ -30,7 +28,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         .write(reinterpret_cast<const char*>(data), static_cast<std::streamsize>(size));
     try {
         const auto bundle = trbert::internal::open_bundle(folder.path, false);
-        require(bundle.task != nullptr && bundle.stages.size() == bundle.reductions + 1);
+        require(!bundle.task.inputs.empty() && bundle.stages.size() == bundle.reductions() + 1);
     } catch (const trbert::Error&) {
     }
     return 0;

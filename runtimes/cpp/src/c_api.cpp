@@ -4,7 +4,7 @@
 #include <new>
 #include <string_view>
 
-#include "errors.hpp"
+#include "core/errors.hpp"
 #include "trbert/trbert.h"
 #include "trbert/trbert.hpp"
 

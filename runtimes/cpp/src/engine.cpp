@@ -1,12 +1,13 @@
 #include <algorithm>
 #include <map>
 
-#include "decoding.hpp"
-#include "errors.hpp"
-#include "golden.hpp"
-#include "items.hpp"
-#include "rows.hpp"
+#include "bundle/golden.hpp"
+#include "bundle/reader.hpp"
+#include "core/errors.hpp"
 #include "runtimes.hpp"
+#include "text/decoding.hpp"
+#include "text/items.hpp"
+#include "text/row_maker.hpp"
 #include "trbert/trbert.hpp"
 
 namespace trbert {
@@ -18,26 +19,28 @@ struct Engine::Impl {
         : bundle(open_bundle(std::filesystem::u8path(folder), options.check_sha256)),
           mode(options.mode),
           rows(bundle),
+          decode(bundle.task, bundle.labels),
           runtime(make_runtime(bundle, options)) {
-        description.task = bundle.task->name;
+        description.task = bundle.task.name;
         description.labels = bundle.labels;
-        for (const TaskOutput& output : bundle.task->outputs) description.outputs.push_back(output.name);
-        description.reductions = bundle.reductions;
-        description.max_length = bundle.limits.max_length;
+        for (const OutputSpec& output : bundle.task.outputs) description.outputs.push_back(output.name);
+        description.reductions = bundle.reductions();
+        description.max_length = bundle.task.max_length;
         description.has_tokenizer = rows.takes_text();
     }
 
     Output run(const Inputs& inputs, bool want_kept) const {
-        return runtime->answer(Request(*bundle.task, bundle.limits, inputs), want_kept);
+        return runtime->run(Request(bundle.task, inputs), want_kept);
     }
 
     Row understand(const std::string& item, const std::string& name) const {
-        return rows.make(read_item(bundle, item, name));
+        decode.require();
+        return rows.make(read_item(bundle.task, item, name));
     }
 
     std::vector<std::string> answer(const std::vector<const Row*>& all) const {
-        std::map<std::int64_t, std::vector<std::size_t>> alike;  // by number of options
-        for (std::size_t place = 0; place < all.size(); ++place) alike[all[place]->options()].push_back(place);
+        std::map<std::int64_t, std::vector<std::size_t>> alike;  // by number of sequences
+        for (std::size_t place = 0; place < all.size(); ++place) alike[all[place]->sequences()].push_back(place);
         std::vector<std::string> answers(all.size());
         for (const auto& entry : alike) answer_alike(all, entry.second, answers);
         return answers;
@@ -48,16 +51,18 @@ struct Engine::Impl {
                       std::vector<std::string>& answers) const {
         std::vector<const Row*> chosen;
         for (const std::size_t place : places) chosen.push_back(all[place]);
-        const Output output = run(collate(chosen), true);
+        const Output output = run(collate(chosen, bundle.task), true);
         for (std::size_t index = 0; index < places.size(); ++index) {
             const Row& row = *chosen[index];
-            Answer answer = Answer::object();
+            Prediction answer = Prediction::object();
             if (!row.id.is_null()) answer["id"] = row.id;
-            answer.update(decode(*bundle.task, bundle.labels, row, output, index));
+            Decoder::require_finite(row, output, index);
+            answer.update(decode(row, output, index));
             answer["token_count"] = row.length;
-            answer["kept"] = Answer::array();
+            answer["kept"] = Prediction::array();
             for (const auto& reduction : output.kept) answer["kept"].push_back(reduction[index].size());
             if (row.truncated) answer["truncated"] = true;
+            if (row.empty) answer["empty"] = true;
             answers[places[index]] = answer.dump();
         }
     }
@@ -65,6 +70,7 @@ struct Engine::Impl {
     Bundle bundle;
     Mode mode;
     RowMaker rows;
+    Decoder decode;
     std::unique_ptr<Runtime> runtime;
     Description description;
 };
@@ -83,11 +89,12 @@ Batch Engine::tokenize(const std::vector<Text>& texts) const {
     Batch batch;
     rows.reserve(texts.size());
     for (const Text& text : texts) {
-        rows.push_back(impl_->rows.make(item_of(impl_->bundle, text, "text " + std::to_string(rows.size()))));
+        const Json item = text.pair ? Json::array({text.text, *text.pair}) : Json(text.text);
+        rows.push_back(impl_->rows.make(read_item(impl_->bundle.task, item, "text " + std::to_string(rows.size()))));
         places.push_back(&rows.back());
         batch.truncated.push_back(rows.back().truncated);
     }
-    batch.inputs = collate(places);
+    batch.inputs = collate(places, impl_->bundle.task);
     return batch;
 }
 
@@ -104,7 +111,7 @@ std::vector<std::string> Engine::predict(const std::vector<std::string>& items) 
 
 Prepared Engine::prepare(const std::string& item) const {
     const auto row = std::make_shared<const Row>(impl_->understand(item, "the item"));
-    return {row->length * row->options(), row};
+    return {row->length * row->sequences(), row};
 }
 
 std::vector<std::string> Engine::answer(const std::vector<Prepared>& items) const {
@@ -117,13 +124,12 @@ std::vector<std::string> Engine::answer(const std::vector<Prepared>& items) cons
 }
 
 Verification Engine::verify() const {
-    if (impl_->mode == Mode::dense && impl_->bundle.reductions > 0) {
+    if (impl_->mode == Mode::dense && impl_->bundle.reductions() > 0) {
         throw error(ErrorCode::configuration,
                     "the golden vectors are of the reducing model: they cannot prove mode dense",
                     "verify an engine of mode staged or fused");
     }
-    const std::filesystem::path path = impl_->bundle.folder / std::filesystem::u8path(impl_->bundle.golden);
-    return replay(path, [this](const Inputs& inputs) { return impl_->run(inputs, true); });
+    return replay(impl_->bundle, [this](const Inputs& inputs) { return impl_->run(inputs, true); });
 }
 
 const Description& Engine::description() const { return impl_->description; }

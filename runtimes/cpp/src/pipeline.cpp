@@ -1,133 +1,114 @@
 #include "pipeline.hpp"
 
 #include <algorithm>
-#include <cmath>
 
-#include "errors.hpp"
-#include "graphs.hpp"
+#include "bundle/check_graphs.hpp"
+#include "core/errors.hpp"
+#include "core/selection.hpp"
 
 namespace trbert::internal {
 namespace {
 
-// Budgets are counted in millionths, in integers, so that every runtime and language rounds alike.
-constexpr std::int64_t kBudgetScale = 1'000'000;
-
-std::int64_t longest(const std::vector<std::int64_t>& counts, const Rows& rows) {
+std::int64_t longest(const Rows& counts, const Rows& rows) {
     std::int64_t most = 0;
     for (const std::int64_t row : rows) most = std::max(most, counts[static_cast<std::size_t>(row)]);
     return most;
 }
 
-// How many tokens rows of these lengths keep: ceil(fraction * length), exactly.
-Ids budget(const Request& request, const Rows& rows, double fraction) {
-    const std::int64_t millionths = std::llrint(fraction * static_cast<double>(kBudgetScale));
-    Ids counts{{static_cast<std::int64_t>(rows.size())}, {}};
-    for (const std::int64_t row : rows) {
-        const std::int64_t length = request.lengths()[static_cast<std::size_t>(row)];
-        counts.data.push_back((length * millionths + kBudgetScale - 1) / kBudgetScale);
-    }
-    return counts;
-}
-
-// What rows have left after a reduction in budget mode, known before it is run: in multiple choice the tokens from
-// question_ends on and [CLS] are kept beyond any budget.
-std::vector<std::int64_t> budget_counts(const Request& request, const Rows& rows, double fraction) {
-    std::vector<std::int64_t> counts = budget(request, rows, fraction).data;
-    if (!request.task().multiple_choice) return counts;
-    const Ids ends = request.take("question_ends", rows, 0);
-    for (std::size_t place = 0; place < rows.size(); ++place) {
-        const std::int64_t length = request.lengths()[static_cast<std::size_t>(rows[place])];
-        counts[place] = std::max(counts[place], 1 + length - ends.data[place]);
-    }
-    return counts;
-}
-
-template <typename Items>
-Items some(const Items& items, const Rows& places) {
-    Items chosen;
-    for (const std::int64_t place : places) chosen.push_back(items[static_cast<std::size_t>(place)]);
+// The entries at these places.
+template <typename Entries>
+Entries some(const Entries& entries, const Rows& places) {
+    Entries chosen;
+    for (const std::int64_t place : places) chosen.push_back(entries[static_cast<std::size_t>(place)]);
     return chosen;
+}
+
+Ids one_axis(Rows numbers) {
+    Shape shape{static_cast<std::int64_t>(numbers.size())};
+    return {std::move(shape), std::move(numbers)};
 }
 
 }  // namespace
 
 Pipeline::Pipeline(const Bundle& bundle, Mode mode)
     : graphs_(graphs_of(bundle, mode)),
-      keep_(mode == Mode::staged ? bundle.keep : std::vector<double>()),
+      fractions_(mode == Mode::staged ? bundle.reduction.fractions : std::vector<double>()),
       fused_(mode == Mode::fused),
-      reductions_(mode == Mode::dense ? 0 : bundle.reductions) {}
+      full_length_(bundle.reduction.full_length),
+      reductions_(mode == Mode::dense ? 0 : bundle.reductions()) {}
 
-Output Pipeline::answer(StageRunner& runner, const Request& request, bool want_kept) const {
-    if (fused_) return answer_fused(runner, request, want_kept);
-    Collector collector(request, graphs_.size(), reductions_, want_kept);
-    for (const Rows& rows : runner.plan(0, request.lengths(), request.sequences_a_row())) {
-        descend(runner, request, collector, 0, rows, longest(request.lengths(), rows), {}, {});
+Output Pipeline::run(StageRunner& runner, const Request& request, bool want_kept) const {
+    Collector collector(request, graphs_.size(), reductions_, full_length_, want_kept);
+    if (fused_) {
+        run_fused(runner, request, collector);
+        return collector.take();
     }
+    for (const Rows& rows : runner.group(0, request.lengths(), request.sequences()))
+        descend(runner, request, collector, 0, {rows, longest(request.lengths(), rows), {}, {}});
     return collector.take();
 }
 
 void Pipeline::descend(StageRunner& runner, const Request& request, Collector& collector, std::size_t stage,
-                       const Rows& rows, std::int64_t width, Feeds feeds, const std::vector<Mask>& masks) const {
-    for (const std::string& name : graphs_[stage].inputs) {
-        if (feeds.count(name) > 0) continue;
-        feeds[name] = name == kBudget ? budget(request, rows, keep_[stage]) : request.take(name, rows, width);
+                       Part part) const {
+    for (const TensorSpec& input : graphs_[stage].inputs) {
+        const std::string& name = input.name;
+        if (part.feeds.count(name) > 0) continue;
+        if (name == kBudget) part.feeds[name] = one_axis(budget(some(request.lengths(), part.rows), fractions_[stage]));
+        else part.feeds[name] = request.take(name, part.rows, part.width);
     }
     const bool last = stage == graphs_.size() - 1;
-    collector.ran(stage, rows.size());
-    const Outputs outputs = runner.run(stage, std::move(feeds), [&](const std::string& name) {
-        return last || (name == kKeepCount && keep_.empty()) || (name == kKeepMask && collector.want_kept());
+    collector.ran(stage, part.rows.size());
+    const Outputs outputs = runner.run(stage, std::move(part.feeds), [&](const std::string& name) {
+        return last || (name == kKeepCount && fractions_.empty()) || (name == kKeepMask && collector.want_kept());
     });
     if (last) {
-        collector.add(rows, outputs);
-        if (collector.want_kept()) collector.add_kept(rows, masks);
+        collector.add(part.rows, outputs);
+        if (collector.want_kept()) collector.add_kept(part.rows, part.masks);
         return;
     }
-    const std::vector<std::int64_t> kept = counts(request, rows, stage, width, outputs);
-    std::vector<Mask> further = masks;
-    if (collector.want_kept()) further.push_back(mask_of(*outputs.at(kKeepMask), rows.size()));
-    for (const Rows& group : runner.plan(stage + 1, kept, request.sequences_a_row())) {
-        Feeds taken;
+    const Rows kept = counts(request, part, stage, outputs);
+    if (collector.want_kept()) part.masks.push_back(mask_of(*outputs.at(kKeepMask), part.rows.size()));
+    for (const Rows& group : runner.group(stage + 1, kept, request.sequences())) {
+        Part next{some(part.rows, group), part.width, {}, {}};
         for (const auto& [name, output] : outputs) {
-            if (name.compare(0, kNext.size(), kNext) == 0) taken[name.substr(kNext.size())] = output.get();
+            if (name.compare(0, kNext.size(), kNext) == 0) next.feeds[name.substr(kNext.size())] = output.get();
         }
-        const std::int64_t most = longest(kept, group);
-        taken[kRows] = Ids{{static_cast<std::int64_t>(group.size())}, group};
-        taken[kKeep] = Ids{{most}, std::vector<std::int64_t>(static_cast<std::size_t>(most), 0)};
-        std::vector<Mask> chosen;
-        for (const Mask& mask : further) chosen.push_back(some(mask, group));
-        descend(runner, request, collector, stage + 1, some(rows, group), width, std::move(taken), chosen);
+        next.feeds[kRows] = one_axis(group);
+        next.feeds[kKeep] = one_axis(Rows(static_cast<std::size_t>(longest(kept, group)), 0));
+        for (const Mask& mask : part.masks) next.masks.push_back(some(mask, group));
+        descend(runner, request, collector, stage + 1, std::move(next));
     }
 }
 
-std::vector<std::int64_t> Pipeline::counts(const Request& request, const Rows& rows, std::size_t stage,
-                                           std::int64_t width, const Outputs& outputs) const {
-    if (!keep_.empty()) return budget_counts(request, rows, keep_[stage]);
-    Ids given = outputs.at(kKeepCount)->integers();
-    const auto impossible = [&](std::int64_t count) { return count < 1 || count > width; };
-    if (given.data.size() != rows.size() || std::any_of(given.data.begin(), given.data.end(), impossible)) {
-        throw error(ErrorCode::runtime, "a stage gave impossible counts of kept tokens");
+Rows Pipeline::counts(const Request& request, const Part& part, std::size_t stage, const Outputs& outputs) const {
+    if (!fractions_.empty()) {
+        const Rows lengths = some(request.lengths(), part.rows);
+        if (request.protected_from() == nullptr) return budget(lengths, fractions_[stage]);
+        const Rows protected_from = some(*request.protected_from(), part.rows);
+        return budget_counts(lengths, fractions_[stage], &protected_from);
     }
+    Ids given = outputs.at(kKeepCount)->integers();
+    const auto impossible = [&](std::int64_t count) { return count < 1 || count > part.width; };
+    if (given.data.size() != part.rows.size() || std::any_of(given.data.begin(), given.data.end(), impossible))
+        throw error(ErrorCode::runtime, "a stage gave impossible counts of kept tokens");
     return std::move(given.data);
 }
 
 // Selection is inside the graph, rows are grouped by length at the input only.
-Output Pipeline::answer_fused(StageRunner& runner, const Request& request, bool want_kept) const {
-    Collector collector(request, 1, reductions_, want_kept);
-    for (const Rows& rows : runner.plan(0, request.lengths(), request.sequences_a_row())) {
+void Pipeline::run_fused(StageRunner& runner, const Request& request, Collector& collector) const {
+    for (const Rows& rows : runner.group(0, request.lengths(), request.sequences())) {
         const std::int64_t width = longest(request.lengths(), rows);
         Feeds feeds;
-        for (const std::string& name : graphs_[0].inputs) feeds[name] = request.take(name, rows, width);
+        for (const TensorSpec& input : graphs_[0].inputs) feeds[input.name] = request.take(input.name, rows, width);
         const Outputs outputs = runner.run(0, std::move(feeds), [](const std::string&) { return true; });
         collector.ran(0, rows.size());
         collector.add(rows, outputs);
-        if (!want_kept) continue;
+        if (!collector.want_kept()) continue;
         std::vector<Mask> masks;
-        for (std::size_t reduction = 0; reduction < reductions_; ++reduction) {
+        for (std::size_t reduction = 0; reduction < reductions_; ++reduction)
             masks.push_back(mask_of(*outputs.at(fused_keep_mask(reduction)), rows.size()));
-        }
         collector.add_kept(rows, masks);
     }
-    return collector.take();
 }
 
 }  // namespace trbert::internal

@@ -2,9 +2,9 @@
 // runtimes/pipeline.py.
 #pragma once
 
+#include "bundle/manifest.hpp"
 #include "collector.hpp"
-#include "manifest.hpp"
-#include "request.hpp"
+#include "core/request.hpp"
 #include "runner.hpp"
 
 namespace trbert::internal {
@@ -15,28 +15,31 @@ public:
     Pipeline(const Bundle& bundle, Mode mode);
 
     // The graphs that its runner runs, in order: the stages; or model.onnx or dense.onnx alone.
-    const std::vector<Graph>& graphs() const { return graphs_; }
+    const std::vector<GraphFile>& graphs() const { return graphs_; }
 
-    // Answer a batch by a runner of these graphs. May be called from several threads at once where the runner may.
-    Output answer(StageRunner& runner, const Request& request, bool want_kept) const;
+    // Run a batch by a runner of these graphs. May be called from several threads at once where the runner may.
+    Output run(StageRunner& runner, const Request& request, bool want_kept) const;
 
 private:
-    // Run `stage` for some rows of the batch, and what follows.
-    // width: tokens of the widest of them, as long as it is the caller's tokens that count.
-    // feeds: carried tensors of the stage before, with `rows` and `keep`.
-    // masks: keep masks of the reductions so far, where kept positions are wanted.
-    void descend(StageRunner& runner, const Request& request, Collector& collector, std::size_t stage, const Rows& rows,
-                 std::int64_t width, Feeds feeds, const std::vector<Mask>& masks) const;
+    // Some rows of the batch on their way.
+    struct Part {
+        Rows rows;                // of the batch
+        std::int64_t width;       // tokens of the widest of them, as the caller's tokens count
+        Feeds feeds;              // carried tensors of the stage before, with `rows` and `keep`
+        std::vector<Mask> masks;  // keep masks of the reductions so far, where kept positions are wanted
+    };
+
+    // Run `stage` for a part of the batch, and what follows.
+    void descend(StageRunner& runner, const Request& request, Collector& collector, std::size_t stage, Part part) const;
 
     // How many tokens each row kept: from the stage, or in budget mode without waiting for it.
-    std::vector<std::int64_t> counts(const Request& request, const Rows& rows, std::size_t stage, std::int64_t width,
-                                     const Outputs& outputs) const;
+    Rows counts(const Request& request, const Part& part, std::size_t stage, const Outputs& outputs) const;
 
-    Output answer_fused(StageRunner& runner, const Request& request, bool want_kept) const;
+    void run_fused(StageRunner& runner, const Request& request, Collector& collector) const;
 
-    std::vector<Graph> graphs_;
-    std::vector<double> keep_;  // budget mode: a fraction for each reduction
-    bool fused_;
+    std::vector<GraphFile> graphs_;
+    std::vector<double> fractions_;  // budget mode: one for each reduction
+    bool fused_, full_length_;
     std::size_t reductions_;
 };
 

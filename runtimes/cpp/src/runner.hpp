@@ -1,4 +1,4 @@
-// The contract between the pipeline and a library that runs graphs: it shows nothing of the library.
+// The contracts between the engine, the pipeline and a library that runs graphs: they show nothing of the library.
 #pragma once
 
 #include <functional>
@@ -8,7 +8,7 @@
 #include <variant>
 #include <vector>
 
-#include "request.hpp"
+#include "core/request.hpp"
 
 namespace trbert::internal {
 
@@ -16,7 +16,7 @@ namespace trbert::internal {
 class Held {
 public:
     virtual ~Held() = default;
-    virtual std::vector<std::int64_t> shape() const = 0;
+    virtual Shape shape() const = 0;
 
     // Its numbers on the host. Throw Error (runtime) where it is of another type.
     virtual Tensor<float> floats() const = 0;
@@ -37,19 +37,18 @@ class StageRunner {
 public:
     virtual ~StageRunner() = default;
 
-    // Split rows into groups that suit this runner; see `plan_groups`.
-    virtual std::vector<Rows> plan(std::size_t stage, const std::vector<std::int64_t>& counts,
-                                   std::int64_t sequences_a_row) = 0;
+    // Split rows into groups that suit this runner; see `group_rows`.
+    virtual std::vector<Rows> group(std::size_t stage, const Rows& counts, std::int64_t sequences) = 0;
 
     // Run one stage. Throws Error (runtime, and what else the library runs into).
     virtual Outputs run(std::size_t stage, Feeds feeds, const IsRead& is_read) = 0;
 };
 
-// Answers requests; may be called from several threads at once.
+// Runs requests; may be called from several threads at once.
 class Runtime {
 public:
     virtual ~Runtime() = default;
-    virtual Output answer(const Request& request, bool want_kept) const = 0;
+    virtual Output run(const Request& request, bool want_kept) const = 0;
 };
 
 }  // namespace trbert::internal

@@ -1,11 +1,11 @@
 #include "runtimes.hpp"
 
-#include "errors.hpp"
-#include "graphs.hpp"
+#include "core/errors.hpp"
+#include "onnxruntime/providers.hpp"
+#include "onnxruntime/sessions.hpp"
 #include "pipeline.hpp"
-#include "plans/runtime.hpp"
-#include "providers.hpp"
-#include "sessions.hpp"
+#include "tensorrt/runtime.hpp"
+#include "tensorrt_checks.hpp"
 
 namespace trbert::internal {
 namespace {
@@ -16,8 +16,8 @@ public:
     OrtRuntime(Pipeline pipeline, std::unique_ptr<StageRunner> runner)
         : pipeline_(std::move(pipeline)), runner_(std::move(runner)) {}
 
-    Output answer(const Request& request, bool want_kept) const override {
-        return pipeline_.answer(*runner_, request, want_kept);
+    Output run(const Request& request, bool want_kept) const override {
+        return pipeline_.run(*runner_, request, want_kept);
     }
 
 private:
@@ -71,7 +71,7 @@ std::unique_ptr<Runtime> make_runtime(const Bundle& bundle, const Options& optio
     const Options chosen = understood(options);
     if (chosen.runtime == "ort") return make_ort(bundle, chosen);
 #ifdef TRBERT_WITH_TENSORRT
-    return open_plans(bundle, chosen);
+    return open_tensorrt(bundle, chosen);
 #else
     throw error(ErrorCode::configuration, "this library was built without TensorRT",
                 "build it with -DTRBERT_WITH_TENSORRT=tensorrt or rtx");

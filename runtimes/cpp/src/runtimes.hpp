@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "manifest.hpp"
+#include "bundle/manifest.hpp"
 #include "runner.hpp"
 
 namespace trbert::internal {

@@ -1,4 +1,5 @@
-// A device in memory, and engines whose work ONNX Runtime does on the CPU: everything above TensorRT runs for real.
+// A device in memory, and TensorRT engines whose work ONNX Runtime does on the CPU: everything above TensorRT runs for
+// real.
 #pragma once
 
 #include <onnxruntime_cxx_api.h>
@@ -10,9 +11,9 @@
 #include <set>
 #include <stdexcept>
 
-#include "plans/device.hpp"
-#include "pool.hpp"
-#include "sessions.hpp"
+#include "onnxruntime/pool.hpp"
+#include "onnxruntime/sessions.hpp"
+#include "tensorrt/device.hpp"
 
 namespace trbert::internal {
 
@@ -70,14 +71,15 @@ private:
 };
 
 // A graph with the profiles that its engine would have; refuses shapes outside its profile, as TensorRT does.
-class HostEngine : public StageEngine {
+class HostEngine : public TensorRtEngine {
 public:
-    HostEngine(Pool& pool, const Bundle& bundle, const Graph& graph, std::vector<Profile> profiles, HostDevice& device)
+    HostEngine(Pool& pool, const Bundle& bundle, const GraphFile& graph, std::vector<Profile> profiles,
+               HostDevice& device)
         : device_(device),
           session_(load_session(pool, bundle, graph, session_options(pool))),
-          profiles_(std::move(profiles)),
-          outputs_(graph.outputs) {
-        for (const auto& [name, axes] : input_axes(pool, bundle, graph)) inputs_[name] = axes;
+          profiles_(std::move(profiles)) {
+        for (const TensorSpec& input : graph.inputs) inputs_[input.name] = input.axes;
+        for (const TensorSpec& output : graph.outputs) outputs_.push_back(output.name);
         const Ort::AllocatorWithDefaultOptions allocator;
         const auto note = [&](const std::string& name, const Ort::TypeInfo& type) {
             types_[name] = type.GetTensorTypeAndShapeInfo().GetElementType();
@@ -117,7 +119,7 @@ public:
         Sizes sizes;
         for (const auto& [name, axes] : engine_.inputs_) {
             for (std::size_t place = 0; place < axes.size(); ++place)
-                if (!axes[place].name.empty()) sizes[axes[place].name] = inputs.at(name)[place];
+                if (axes[place].varies()) sizes[axes[place].name] = inputs.at(name)[place];
         }
         if (!profile_.fits(sizes)) throw std::logic_error("shapes outside the profile");
         shapes_ = inputs;

@@ -2,9 +2,10 @@
 // the tests that compare them with the Python runtime's.
 #include <iostream>
 
-#include "json.hpp"
+#include "bundle/reader.hpp"
+#include "core/json.hpp"
+#include "onnxruntime/providers.hpp"
 #include "pipeline.hpp"
-#include "providers.hpp"
 
 using namespace trbert::internal;
 
@@ -18,7 +19,7 @@ int main(int count, char** words) {
         options.engines = words[3];
         const ProviderRunner runner(
             bundle, pipeline.graphs(), options,
-            [](const Graph&, const Settings&) -> Ort::Session { throw std::logic_error("nothing is run"); });
+            [](const GraphFile&, const Settings&) -> Ort::Session { throw std::logic_error("nothing is run"); });
         for (std::size_t stage = 0; stage < pipeline.graphs().size(); ++stage) {
             std::cout << Json(runner.settings(stage)) << '\n';
         }

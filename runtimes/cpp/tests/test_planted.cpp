@@ -1,4 +1,5 @@
-// Mistakes that a sanitizer has to find, to see that it would. Skipped, but where `--no-skip -tc=planted*` asks for them.
+// Mistakes that a sanitizer has to find, to see that it would. Skipped, but where `--no-skip -tc=planted*` asks for
+// them.
 #include <doctest/doctest.h>
 
 #include <limits>

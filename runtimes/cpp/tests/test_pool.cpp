@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-#include "pool.hpp"
+#include "onnxruntime/pool.hpp"
 
 using namespace trbert::internal;
 

@@ -6,23 +6,25 @@
 #include <set>
 #include <thread>
 
-#include "golden.hpp"
+#include "bundle/golden.hpp"
+#include "bundle/reader.hpp"
+#include "onnxruntime/pool.hpp"
+#include "onnxruntime/providers.hpp"
+#include "onnxruntime/sessions.hpp"
 #include "pipeline.hpp"
-#include "pool.hpp"
-#include "providers.hpp"
 #include "refusal.hpp"
-#include "sessions.hpp"
 
 using namespace trbert::internal;
 
 namespace {
 
 struct ProviderBench {
-    ProviderBench() : bundle(open_bundle(std::getenv("TRBERT_TEST_BUNDLE"), false)), pipeline(bundle, trbert::Mode::staged) {
+    ProviderBench()
+        : bundle(open_bundle(std::getenv("TRBERT_TEST_BUNDLE"), false)), pipeline(bundle, trbert::Mode::staged) {
         const trbert::Options options = chosen();
         pool = Pool::of_process(options);
         runner = std::make_unique<ProviderRunner>(bundle, pipeline.graphs(), options,
-                                                  [this](const Graph& graph, const Settings& settings) {
+                                                  [this](const GraphFile& graph, const Settings& settings) {
                                                       started.insert(settings.at("trt_engine_cache_path"));
                                                       shapes.insert(graph.file + settings.at("trt_profile_max_shapes"));
                                                       ++starts;
@@ -41,11 +43,11 @@ struct ProviderBench {
         return options;
     }
 
-    trbert::Output answer(const trbert::Inputs& inputs) {
-        return pipeline.answer(*runner, Request(*bundle.task, bundle.limits, inputs), true);
+    trbert::Output run(const trbert::Inputs& inputs) {
+        return pipeline.run(*runner, Request(bundle.task, inputs), true);
     }
     trbert::Verification verify() {
-        return replay(bundle.folder / bundle.golden, [&](const trbert::Inputs& inputs) { return answer(inputs); });
+        return replay(bundle, [&](const trbert::Inputs& inputs) { return run(inputs); });
     }
 
     Bundle bundle;
@@ -75,12 +77,12 @@ TEST_CASE("larger batches than a session holds are split, and answered as withou
     ProviderBench bench;
     trbert::Inputs inputs;
     for (std::int64_t token = 0; token < 70 * 12; ++token)
-        inputs["input_ids"].data.push_back(token * 7919 % bench.bundle.limits.vocab_size);
+        inputs["input_ids"].data.push_back(token * 7919 % (*bench.bundle.task.inputs.front().maximum + 1));
     inputs["input_ids"].shape = {70, 12};
     trbert::Options plain;
     plain.threads = 2;
     const trbert::Output wanted = trbert::Engine(bench.bundle.folder.string(), plain).run(inputs, true);
-    const trbert::Output given = bench.answer(inputs);
+    const trbert::Output given = bench.run(inputs);
     CHECK(given.kept == wanted.kept);
     for (std::size_t place = 0; place < wanted.at("logits").data.size(); ++place)
         CHECK(given.at("logits").data[place] == doctest::Approx(wanted.at("logits").data[place]).epsilon(1e-5));
@@ -108,10 +110,9 @@ TEST_CASE("a cache that cannot be written is an error") {
     options.engines = "/proc/nothing";
     ProviderBench bench;
     ProviderRunner runner(bench.bundle, bench.pipeline.graphs(), options,
-                          [](const Graph&, const Settings&) -> Ort::Session { throw std::logic_error("started"); });
-    const Request request(*bench.bundle.task, bench.bundle.limits, {{"input_ids", {{1, 3}, {2, 5, 3}}}});
-    CHECK_THROWS_WITH_AS(bench.pipeline.answer(runner, request, false), doctest::Contains("/proc/nothing"),
-                         trbert::Error);
+                          [](const GraphFile&, const Settings&) -> Ort::Session { throw std::logic_error("started"); });
+    const Request request(bench.bundle.task, {{"input_ids", {{1, 3}, {2, 5, 3}}}});
+    CHECK_THROWS_WITH_AS(bench.pipeline.run(runner, request, false), doctest::Contains("/proc/nothing"), trbert::Error);
 }
 
 TEST_CASE("options that do not go together, and what is not there, are refused") {

@@ -1,7 +1,7 @@
 // Tokenize JSON strings, a line each, with a tokenizer.json: a list of [id, start, end] for each. For the parity tests.
 #include <iostream>
 
-#include "json.hpp"
+#include "core/json.hpp"
 #include "text/tokenizer.hpp"
 #include "text/unicode.hpp"
 

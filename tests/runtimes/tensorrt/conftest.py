@@ -11,10 +11,12 @@ import numpy as np
 import onnx
 import pytest
 
-from trbert_deploy.runtimes.tensorrt.buckets import Grid, Profile, stage_profiles
+from trbert_deploy.core.specs import TaskSpec
+from trbert_deploy.runtimes.profiles import Profile, own_axes, stage_profiles
+from trbert_deploy.runtimes.shape_buckets import ShapeBuckets
 
 
-class HostGraph:
+class HostCudaGraph:
     def __init__(self, work: list[Callable[[], None]]) -> None:
         self.work = work
         self.closed = False
@@ -33,7 +35,7 @@ class HostDevice:
 
     def __init__(self) -> None:
         self.blocks: dict[int, np.ndarray] = {}
-        self.streams: dict[int, list | None] = {}  # what is being recorded
+        self.streams: dict[int, list | None] = {}  # what is being captured
         self.names = itertools.count(1)
         self.captured = 0
         self.downloaded: list[int] = []
@@ -52,7 +54,7 @@ class HostDevice:
         del self.streams[stream]
 
     def synchronize(self, stream: int) -> None:
-        assert self.streams[stream] is None, "synchronized while recording"
+        assert self.streams[stream] is None, "synchronized while capturing"
 
     def allocate(self, size: int) -> int:
         with self.lock:
@@ -64,7 +66,7 @@ class HostDevice:
         self.blocks.pop(address)
 
     def upload(self, address: int, array: np.ndarray, stream: int) -> None:
-        assert self.streams[stream] is None, "uploaded while recording"
+        assert self.streams[stream] is None, "uploaded while capturing"
         assert array.flags["C_CONTIGUOUS"]
         self.blocks[address][: array.nbytes] = np.frombuffer(array.tobytes(), dtype=np.uint8)
 
@@ -73,20 +75,20 @@ class HostDevice:
         self.downloaded.append(array.nbytes)
         array[...] = self.read(address, array.shape, array.dtype)
 
-    def capture(self, work: Callable[[], None], stream: int) -> HostGraph:
-        recorded: list[Callable[[], None]] = []
-        self.streams[stream] = recorded
+    def capture(self, work: Callable[[], None], stream: int) -> HostCudaGraph:
+        captured: list[Callable[[], None]] = []
+        self.streams[stream] = captured
         work()
         self.streams[stream] = None
         self.captured += 1
-        return HostGraph(recorded)
+        return HostCudaGraph(captured)
 
     def enqueue(self, work: Callable[[], None], stream: int) -> None:
-        recording = self.streams[stream]
-        if recording is None:
+        capturing = self.streams[stream]
+        if capturing is None:
             work()
         else:
-            recording.append(work)
+            capturing.append(work)
 
     def read(self, address: int, shape: Sequence[int], dtype: Any) -> np.ndarray:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
@@ -140,7 +142,7 @@ class HostEngine:
             value.name: np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
             for value in (*graph.graph.input, *graph.graph.output)
         }
-        self.scratch, self.recorded = 1024, True
+        self.scratch, self.to_capture = 1024, True
         self.ran: list[dict[str, tuple[int, ...]]] = []
 
     def dtype(self, name: str) -> np.dtype:
@@ -163,9 +165,19 @@ def _axes(value: onnx.ValueInfoProto) -> list[str | int]:
 def host_engines(session_of: Callable[[Any], Any]) -> Callable[..., list[HostEngine]]:
     """Engines of graphs, one a stage, on a device in memory."""
 
-    def make(graphs: Sequence[onnx.ModelProto], grid: Grid, restores: bool, device: HostDevice) -> list[HostEngine]:
+    def make(
+        graphs: Sequence[onnx.ModelProto],
+        shapes: ShapeBuckets,
+        task: TaskSpec,
+        device: HostDevice,
+        *,
+        full_length: bool,
+    ) -> list[HostEngine]:
+        own = own_axes(task)
         return [
-            HostEngine(graph, session_of(graph), stage_profiles(grid, stage, restores=restores), device)
+            HostEngine(
+                graph, session_of(graph), stage_profiles(shapes, stage, full_length=full_length, own=own), device
+            )
             for stage, graph in enumerate(graphs)
         ]
 

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from trbert_deploy.bundle import open_bundle
-from trbert_deploy.runtimes.tensorrt.buckets import Grid
+from trbert_deploy.core.specs import TensorSpec
+from trbert_deploy.runtimes.shape_buckets import ShapeBuckets
 from trbert_deploy.runtimes.tensorrt.builder import BuildSettings
 from trbert_deploy.runtimes.tensorrt.building import build_engines
-from trbert_deploy.runtimes.tensorrt.engine import PlanEngine
+from trbert_deploy.runtimes.tensorrt.engine import TensorRTEngine
 from trbert_deploy.runtimes.tensorrt.engine_cache import EngineError, read_engine
 from trbert_deploy.runtimes.tensorrt.flavor import Flavor, find_flavor
 
@@ -48,18 +49,18 @@ def flavor_that_loads(engine):
         Logger=RTX.Logger,
         TensorIOMode=RTX.TensorIOMode,
         nptype=RTX.nptype,
-        Runtime=lambda logger: SimpleNamespace(deserialize_cuda_engine=lambda plan: engine),
+        Runtime=lambda logger: SimpleNamespace(deserialize_cuda_engine=lambda serialized: engine),
     )
     return Flavor("tensorrt", module, "0")
 
 
 @pytest.fixture(scope="module")
 def built(golden_bundle, tmp_path_factory):
-    """The second stage of a bundle: its graph in the manifest, header and plan of its engine."""
+    """The second stage of a bundle: its graph in the manifest, its engine with the header."""
     bundle = open_bundle(golden_bundle("distilbert3-sequence-classification"))
-    grid = Grid(lengths=(64,), kept=((32,),), rows=1, items=1)
+    shapes = ShapeBuckets(lengths=(64,), kept=((32,),), rows=1, entries=1)
     folder = tmp_path_factory.mktemp("engines")
-    report = build_engines(bundle, grid, flavor="rtx", settings=BuildSettings(optimization_level=0), folder=folder)
+    report = build_engines(bundle, shapes, flavor="rtx", settings=BuildSettings(optimization_level=0), folder=folder)
     (file,) = (engine.file for engine in report.engines if engine.graph == "stage_1.onnx")
     return bundle.manifest.stages[1], *read_engine(Path(folder) / file)
 
@@ -69,20 +70,20 @@ def said(built):
     """Inputs and outputs with their types, as the engine would say them."""
     graph, header, _ = built
     kinds = {"float": RTX.float32, "half": RTX.float16, "int64": RTX.int64, "bool": RTX.bool}
-    inputs = {name: kinds[header.types[name]] for name in graph.inputs}
-    return inputs, {name: kinds[header.types[name]] for name in graph.outputs}
+    inputs = {name: kinds[header.types[name]] for name in graph.input_names}
+    return inputs, {name: kinds[header.types[name]] for name in graph.output_names}
 
 
 def load(built, said, **changes):
-    graph, header, plan = built
+    graph, header, serialized = built
     graph = graph.model_copy(update=changes)
-    return PlanEngine(flavor_that_loads(Loaded(*said)), header, plan, graph, device=None)
+    return TensorRTEngine(flavor_that_loads(Loaded(*said)), header, serialized, graph, device=None)
 
 
 def test_an_engine_that_says_the_same_is_loaded(built, said):
     graph, header, _ = built
     engine = load(built, said)
-    assert list(engine.inputs) == graph.inputs
+    assert list(engine.inputs) == graph.input_names
     assert engine.inputs["hidden_states"] == header.inputs["hidden_states"]
     assert engine.dtype("rows") == np.int64
     assert engine.dtype("logits") == np.float32
@@ -113,8 +114,14 @@ def test_an_engine_that_says_otherwise_is_refused(built, said, change, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"inputs": ["rows"]}, "has the input .*hidden_states.*, the bundle's stage_1.onnx has not"),
-        ({"outputs": ["logits", "more"]}, "has no output more, the bundle's stage_1.onnx has"),
+        (
+            {"inputs": [TensorSpec("rows", ("batch",), "int64")]},
+            "has the input .*hidden_states.*, the bundle's stage_1.onnx has not",
+        ),
+        (
+            {"outputs": [TensorSpec(name, ("batch",), "float32") for name in ("logits", "more")]},
+            "has no output more, the bundle's stage_1.onnx has",
+        ),
     ],
 )
 def test_an_engine_of_another_graph_than_the_bundles_is_refused(built, said, changes, message):
@@ -122,7 +129,7 @@ def test_an_engine_of_another_graph_than_the_bundles_is_refused(built, said, cha
         load(built, said, **changes)
 
 
-def test_a_plan_that_tensorrt_does_not_load(built):
-    graph, header, plan = built
+def test_an_engine_that_tensorrt_does_not_load(built):
+    graph, header, serialized = built
     with pytest.raises(EngineError, match=r"TensorRT 0 does not load the engine of stage_1\.onnx"):
-        PlanEngine(flavor_that_loads(None), header, plan, graph, device=None)
+        TensorRTEngine(flavor_that_loads(None), header, serialized, graph, device=None)

@@ -18,28 +18,26 @@ from onnx import TensorProto
 
 from trbert_deploy.api import Engine, load
 from trbert_deploy.bundle import open_bundle
-from trbert_deploy.bundle.manifest import SelectionFacts
 from trbert_deploy.core.errors import BundleError, DeviceError, TRBertError
-from trbert_deploy.runtimes.tensorrt import building, cuda
-from trbert_deploy.runtimes.tensorrt.buckets import Grid
-from trbert_deploy.runtimes.tensorrt.builder import BuildError, build_plan
+from trbert_deploy.runtimes.engines_folder import engines_folder
+from trbert_deploy.runtimes.options import LoadOptions
+from trbert_deploy.runtimes.shape_buckets import ShapeBuckets
+from trbert_deploy.runtimes.tensorrt import building, cached_build, cuda
+from trbert_deploy.runtimes.tensorrt.builder import build_engine
 from trbert_deploy.runtimes.tensorrt.building import build_engines
-from trbert_deploy.runtimes.tensorrt.engine_cache import (
-    EngineError,
-    EngineStore,
-    engines_folder,
-    read_engine,
-    read_header,
-)
+from trbert_deploy.runtimes.tensorrt.device import Gpu
+from trbert_deploy.runtimes.tensorrt.engine_cache import EngineCache, EngineError, read_engine, read_header
+from trbert_deploy.runtimes.tensorrt.engine_choice import select_engines
 from trbert_deploy.runtimes.tensorrt.flavor import find_flavor
-from trbert_deploy.runtimes.tensorrt.gpu import Gpu, Here, find_gpu, invalid_because
+from trbert_deploy.runtimes.tensorrt.gpu import Here, find_gpu, invalid_because
 from trbert_deploy.runtimes.tensorrt.listing import list_engines
-from trbert_deploy.runtimes.tensorrt.runtime import PlanRuntime, open_runtime, select_engines
+from trbert_deploy.runtimes.tensorrt.runtime import TensorRTRuntime, open_runtime
+from trbert_deploy.runtimes.tensorrt_checks import BuildError
 from trbert_deploy.verification import verify_engine
 
 NAME = "distilbert3-sequence-classification"
-GRID = Grid(lengths=(64,), kept=((32,),), rows=1, items=1)
-OTHER = Grid(lengths=(32,), kept=((32,),), rows=1, items=1)
+SHAPES = ShapeBuckets(lengths=(64,), kept=((32,),), rows=1, entries=1)
+OTHER = ShapeBuckets(lengths=(32,), kept=((32,),), rows=1, entries=1)
 ADA = Gpu("an Ada", "8.9", "13.0")
 
 no_gpu = pytest.mark.skipif(find_gpu() is not None, reason="is about machines without a GPU")
@@ -54,7 +52,7 @@ def bundle(golden_bundle):
 def built(bundle, tmp_path_factory):
     """A folder of engines; tests must not change it."""
     folder = tmp_path_factory.mktemp("engines")
-    return build_engines(bundle, GRID, flavor="rtx", folder=folder)
+    return build_engines(bundle, SHAPES, flavor="rtx", folder=folder)
 
 
 @pytest.fixture
@@ -70,11 +68,11 @@ def here():
 def test_every_graph_has_an_engine_that_says_what_it_is(bundle, built):
     assert [engine.graph for engine in built.engines] == ["stage_0.onnx", "stage_1.onnx", "dense.onnx"]
     for engine in built.engines:
-        header, plan = read_engine(Path(built.folder) / engine.file)
+        header, serialized = read_engine(Path(built.folder) / engine.file)
         assert header.graph == engine.graph
         assert header.key.graph_sha256 == bundle.manifest.files[engine.graph].sha256
         assert header.key.tensorrt == built.tensorrt == find_flavor("rtx").version
-        assert (header.grid, header.key.precision, len(plan)) == (GRID, "fp32", engine.bytes)
+        assert (header.shapes, header.key.precision, len(serialized)) == (SHAPES, "fp32", engine.bytes)
         graph = onnx.load(bundle.path(engine.graph), load_external_data=False).graph
         kinds = {TensorProto.FLOAT: "float", TensorProto.INT64: "int64", TensorProto.BOOL: "bool"}
         tensors = (*graph.input, *graph.output)
@@ -87,9 +85,21 @@ def test_the_second_build_builds_nothing(bundle, copied, monkeypatch):
     def never(*_):
         raise AssertionError("built again")
 
-    monkeypatch.setattr(building, "build_plan", never)
-    again = build_engines(bundle, GRID, flavor="rtx", folder=copied)
+    monkeypatch.setattr(cached_build, "build_engine", never)
+    again = build_engines(bundle, SHAPES, flavor="rtx", folder=copied)
     assert all(engine.reused for engine in again.engines)
+
+
+def test_a_file_spells_its_header_as_files_did_at_first(built):
+    """So that engines built then stay valid, and the C++ library reads both."""
+    magic, line, _ = (Path(built.folder) / built.engines[0].file).read_bytes().split(b"\n", 2)
+    header = json.loads(line)
+    assert magic == b"TRBERT-DEPLOY-ENGINE-1"
+    assert header["grid"] == {"lengths": [64], "kept": [[32]], "rows": 1, "items": 1}
+    assert header["plan_bytes"] == built.engines[0].bytes
+    assert {"graph", "key", "inputs", "types", "created", "seconds", "plan_sha256"} <= header.keys()
+    axes = header["key"]["profiles"][0]["axes"]
+    assert axes == {"batch": [1, 1, 1], "length": [1, 64, 64]}
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "header", "magic"])
@@ -105,12 +115,12 @@ def test_a_corrupt_engine_is_refused_with_the_reason_and_built_again(bundle, bui
     else:
         content[0] = 0
     path.write_bytes(content)
-    with pytest.raises(EngineError, match=r"sha256|bytes of plan|its header|no engine") as caught:
+    with pytest.raises(EngineError, match=r"sha256|bytes of engine|its header|no engine") as caught:
         read_engine(path)
     assert "trbert-deploy build" in caught.value.hint
-    assert any(engine.file == path.name and engine.invalid for engine in list_engines(EngineStore(copied), bundle))
+    assert any(engine.file == path.name and engine.invalid for engine in list_engines(EngineCache(copied), bundle))
     said = []
-    again = build_engines(bundle, GRID, flavor="rtx", folder=copied, say=said.append)
+    again = build_engines(bundle, SHAPES, flavor="rtx", folder=copied, say=said.append)
     assert [engine.reused for engine in again.engines] == [False, True, True]
     assert any("it is built again" in line for line in said)
     read_engine(path)
@@ -139,10 +149,10 @@ def test_a_killed_builder_leaves_no_engine(bundle, tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(building, "build_plan", killed)
+    monkeypatch.setattr(cached_build, "build_engine", killed)
     with pytest.raises(KeyboardInterrupt):
-        build_engines(bundle, GRID, flavor="rtx", folder=tmp_path)
-    assert list(EngineStore(tmp_path)) == []
+        build_engines(bundle, SHAPES, flavor="rtx", folder=tmp_path)
+    assert list(EngineCache(tmp_path)) == []
 
 
 def test_engines_lie_beside_the_bundle(bundle):
@@ -152,7 +162,7 @@ def test_engines_lie_beside_the_bundle(bundle):
 def test_a_folder_that_cannot_be_written(bundle, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(EngineError, match="cannot be written") as caught:
-        build_engines(bundle, GRID, flavor="rtx", folder=tmp_path / "file")
+        build_engines(bundle, SHAPES, flavor="rtx", folder=tmp_path / "file")
     assert "--engines" in caught.value.hint
 
 
@@ -162,21 +172,25 @@ def test_a_damaged_bundle_is_not_built(golden_bundle, tmp_path):
     content[-9] ^= 1
     (copy / "stage_1.onnx").write_bytes(content)
     with pytest.raises(BundleError, match=r"sha256 of stage_1\.onnx"):
-        build_engines(open_bundle(copy), GRID, flavor="rtx", folder=tmp_path / "engines")
+        build_engines(open_bundle(copy), SHAPES, flavor="rtx", folder=tmp_path / "engines")
 
 
 def test_the_fused_graph_of_policy_mode_is_refused(bundle, tmp_path):
     with pytest.raises(BuildError, match="in policy mode the number of tokens") as caught:
-        build_engines(bundle, GRID, flavor="rtx", folder=tmp_path, fused=True)
+        build_engines(bundle, SHAPES, flavor="rtx", folder=tmp_path, fused=True)
     assert "the stages are made for that" in caught.value.hint
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_fused_graph_of_multiple_choice_is_refused_in_budget_mode_too(bundle, tmp_path):
-    changes = {"task": "multiple-choice", "selection": SelectionFacts(mode="budget", keep=[0.5])}
-    several = dataclasses.replace(bundle, manifest=bundle.manifest.model_copy(update=changes))
-    with pytest.raises(BuildError, match="in multiple choice, where every token of a question is kept"):
-        build_engines(several, GRID, flavor="rtx", folder=tmp_path, fused=True)
+    manifest = bundle.manifest
+    changes = {
+        "task": dataclasses.replace(manifest.task, name="multiple-choice", protected_from="question_ends"),
+        "reduction": dataclasses.replace(manifest.reduction, mode="budget", fractions=(0.5,)),
+    }
+    several = dataclasses.replace(bundle, manifest=manifest.model_copy(update=changes))
+    with pytest.raises(BuildError, match="in task multiple-choice, where every token from question_ends on is kept"):
+        build_engines(several, SHAPES, flavor="rtx", folder=tmp_path, fused=True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -184,7 +198,7 @@ def test_the_full_tensorrt_builds_on_its_gpu_only(bundle, tmp_path, monkeypatch)
     monkeypatch.setattr(building, "find_gpu", lambda: None)
     monkeypatch.setattr(building, "find_flavor", lambda name: dataclasses.replace(find_flavor("rtx"), name="tensorrt"))
     with pytest.raises(BuildError, match="there is none here") as caught:
-        build_engines(bundle, GRID, folder=tmp_path)
+        build_engines(bundle, SHAPES, folder=tmp_path)
     assert "--flavor rtx" in caught.value.hint
 
 
@@ -193,37 +207,37 @@ def test_a_label_that_is_not_the_graphs_is_complained_about(golden_bundle, tmp_p
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps(manifest | {"precision": "fp16"}))
     with pytest.raises(BundleError, match=r"says fp16, but stage_0\.onnx, stage_1\.onnx computes in fp32"):
-        build_engines(open_bundle(copy), GRID, flavor="rtx", folder=tmp_path / "engines")
+        build_engines(open_bundle(copy), SHAPES, flavor="rtx", folder=tmp_path / "engines")
 
 
 def test_an_engine_of_another_precision_than_its_graph_is_not_kept(bundle, tmp_path, monkeypatch):
     def in_half(*arguments):
-        return dataclasses.replace(build_plan(*arguments), precision="fp16")
+        return dataclasses.replace(build_engine(*arguments), precision="fp16")
 
-    monkeypatch.setattr(building, "build_plan", in_half)
+    monkeypatch.setattr(cached_build, "build_engine", in_half)
     with pytest.raises(BuildError, match=r"made fp16 of stage_0\.onnx, which is fp32"):
-        build_engines(bundle, GRID, flavor="rtx", folder=tmp_path)
-    assert list(EngineStore(tmp_path)) == []
+        build_engines(bundle, SHAPES, flavor="rtx", folder=tmp_path)
+    assert list(EngineCache(tmp_path)) == []
 
 
 # -- which engines run here ------------------------------------------------------------------------------------
 
 
 def test_engines_that_run_here_are_found(bundle, built, here):
-    store = EngineStore(Path(built.folder))
+    cache = EngineCache(Path(built.folder))
     files = [engine.file for engine in built.engines]
-    assert [path.name for path in select_engines(store, bundle, ["stage_0.onnx", "stage_1.onnx"], here)] == files[:2]
-    assert [path.name for path in select_engines(store, bundle, ["dense.onnx"], here)] == files[2:]
+    assert [path.name for path in select_engines(cache, bundle, ["stage_0.onnx", "stage_1.onnx"], here)] == files[:2]
+    assert [path.name for path in select_engines(cache, bundle, ["dense.onnx"], here)] == files[2:]
 
 
 def test_of_several_builds_the_one_asked_for_last(bundle, copied, here):
-    store = EngineStore(copied)
-    for grid in (OTHER, GRID):
-        build_engines(bundle, grid, flavor="rtx", folder=copied)
+    cache = EngineCache(copied)
+    for shapes in (OTHER, SHAPES):
+        build_engines(bundle, shapes, flavor="rtx", folder=copied)
         for path in copied.glob("*.engine"):  # file systems may count time coarsely
             os.utime(path, ns=(path.stat().st_mtime_ns,) * 2)
-        for path in select_engines(store, bundle, ["stage_0.onnx", "stage_1.onnx"], here):
-            assert read_header(path).grid == grid
+        for path in select_engines(cache, bundle, ["stage_0.onnx", "stage_1.onnx"], here):
+            assert read_header(path).shapes == shapes
 
 
 @pytest.mark.parametrize(
@@ -236,9 +250,9 @@ def test_of_several_builds_the_one_asked_for_last(bundle, copied, here):
     ],
 )
 def test_engines_that_do_not_run_here_say_why(bundle, built, here, change, reason):
-    store = EngineStore(Path(built.folder))
+    cache = EngineCache(Path(built.folder))
     with pytest.raises(EngineError, match=reason) as caught:
-        select_engines(store, bundle, ["stage_0.onnx"], dataclasses.replace(here, **change))
+        select_engines(cache, bundle, ["stage_0.onnx"], dataclasses.replace(here, **change))
     assert "trbert-deploy build" in caught.value.hint
 
 
@@ -259,7 +273,7 @@ def test_what_a_key_is_valid_for(bundle, built, here):
 
 def test_no_engines_at_all(bundle, tmp_path, here):
     with pytest.raises(EngineError, match="holds none") as caught:
-        select_engines(EngineStore(tmp_path / "absent"), bundle, ["stage_0.onnx"], here)
+        select_engines(EngineCache(tmp_path / "absent"), bundle, ["stage_0.onnx"], here)
     assert str(bundle.folder) in caught.value.hint
 
 
@@ -280,12 +294,13 @@ def test_without_a_driver_or_gpu_the_error_says_so(bundle, built):
 
 @pytest.fixture(params=["in memory", pytest.param("on a GPU", marks=pytest.mark.gpu)])
 def runtime(request, bundle, host_engines, host_device, tmp_path):
-    grid = Grid(lengths=(16, 96), kept=((8, 96),), rows=4, items=1)
+    shapes = ShapeBuckets(lengths=(16, 96), kept=((8, 96),), rows=4, entries=1)
     if request.param == "on a GPU":
-        build_engines(bundle, grid, folder=tmp_path)
-        return open_runtime(bundle, folder=tmp_path)
+        build_engines(bundle, shapes, folder=tmp_path)
+        return open_runtime(bundle, LoadOptions(runtime="trt", engines=tmp_path))
     graphs = [onnx.load(bundle.path(graph.file)) for graph in bundle.manifest.stages]
-    return PlanRuntime(host_device, host_engines(graphs, grid, False, host_device), grid, bundle)
+    engines = host_engines(graphs, shapes, bundle.manifest.task, host_device, full_length=False)
+    return TensorRTRuntime(host_device, engines, shapes, bundle)
 
 
 def test_golden_vectors_replay(bundle, runtime, host_device):
@@ -293,14 +308,14 @@ def test_golden_vectors_replay(bundle, runtime, host_device):
         assert verify_engine(engine).passed
     assert host_device.blocks == {}
     with pytest.raises(TRBertError, match="closed"):
-        runtime.answer(None, want_kept=False)
+        runtime.run(None, want_kept=False)
 
 
-def test_callers_at_once_have_lanes_of_their_own(bundle, runtime, host_device):
+def test_callers_at_once_have_workers_of_their_own(bundle, runtime, host_device):
     engine = Engine(bundle, runtime)
     rng = np.random.default_rng(0)
-    limits = bundle.manifest.limits
-    batches = [rng.integers(0, limits.vocab_size, (3, length)) for length in (9, 30, 50, 14) for _ in range(3)]
+    largest = bundle.manifest.task.inputs[0].maximum
+    batches = [rng.integers(0, largest + 1, (3, length)) for length in (9, 30, 50, 14) for _ in range(3)]
     wanted = [engine.run(input_ids=batch)["logits"] for batch in batches]
     wrong = []
 
@@ -325,11 +340,11 @@ def test_callers_at_once_have_lanes_of_their_own(bundle, runtime, host_device):
 @pytest.mark.parametrize(("mode", "keep"), [("dense", None), ("staged", "0.25"), ("fused", "0.25")])
 def test_on_a_gpu_the_other_modes_answer_as_onnx_runtime(golden_bundle, tmp_path, mode, keep):
     bundle = open_bundle(golden_bundle(NAME, keep))
-    grid = Grid(lengths=(16, 96), kept=((8, 96),), rows=4, items=1)
-    build_engines(bundle, grid, folder=tmp_path, fused=mode == "fused")
-    ids = np.random.default_rng(0).integers(0, bundle.manifest.limits.vocab_size, (7, 40))
+    shapes = ShapeBuckets(lengths=(16, 96), kept=((8, 96),), rows=4, entries=1)
+    build_engines(bundle, shapes, folder=tmp_path, fused=mode == "fused")
+    ids = np.random.default_rng(0).integers(0, bundle.manifest.task.inputs[0].maximum + 1, (7, 40))
     with load(bundle, runtime="trt", mode=mode, engines=tmp_path) as engine, load(bundle, mode=mode) as wanted:
-        for _ in range(3):  # plain, recorded, replayed
+        for _ in range(3):  # plain, captured, launched again
             given, exact = (one.run(input_ids=ids, return_selection=True) for one in (engine, wanted))
             np.testing.assert_allclose(given["logits"], exact["logits"], atol=1e-4)
             assert [[row.tolist() for row in step] for step in given.selection] == [

@@ -9,20 +9,22 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 import pytest
-from onnxruntime.quantization import CalibrationMethod
-from onnxruntime.quantization.calibrate import TensorsData
+from graph_files import save_graph
 
 from trbert_deploy.checkpoint import load_checkpoint
 from trbert_deploy.export.fuse import fuse
-from trbert_deploy.export.half import to_half
-from trbert_deploy.export.quantize import layer_products, to_int8
-from trbert_deploy.model import TRBertConfig, TRBertForSequenceClassification
-from trbert_deploy.runtimes.tensorrt.buckets import Grid, stage_profiles
-from trbert_deploy.runtimes.tensorrt.builder import BuildSettings, build_plan
+from trbert_deploy.export.graphs import Graphs, from_message, to_message
+from trbert_deploy.export.half import Half
+from trbert_deploy.export.quantize import Quantize, layer_products, products
+from trbert_deploy.model import TRBertConfig, model_class
+from trbert_deploy.runtimes.profiles import own_axes, stage_profiles
+from trbert_deploy.runtimes.shape_buckets import ShapeBuckets
+from trbert_deploy.runtimes.tensorrt.builder import BuildSettings, build_engine
 from trbert_deploy.runtimes.tensorrt.flavor import find_flavor
 from trbert_deploy.shipped_models import DEFAULT_MODEL
+from trbert_deploy.tasks import TASKS
 
 BUDGET = (0.4, 0.15)
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -32,49 +34,62 @@ QUICKLY = BuildSettings(optimization_level=0)
 @dataclasses.dataclass
 class Part:
     name: str
-    graph: onnx.ModelProto
+    graph: ir.Model
     stage: int
 
 
-def in_precision(graph: onnx.ModelProto, precision: str, model) -> onnx.ModelProto:
+def in_precision(graphs: Graphs, precision: str, model) -> Graphs:
     if precision == "fp16":
-        return to_half(graph, [output.name for output in model.task.outputs])
+        half = Half([output.name for output in model.task.outputs])
+        return graphs.apply(lambda file: half)
     if precision == "int8":
-        products = layer_products(graph)
-        names = {name for own in products.values() for name in own}
-        read = {node.input[0] for node in graph.graph.node if node.name in names}
-        # Whether a graph builds has nothing to do with how wide its ranges are.
-        ends = {name: (np.array(-1, dtype=np.float32), np.array(1, dtype=np.float32)) for name in read}
-        return to_int8(graph, TensorsData(CalibrationMethod.MinMax, ends), "tensorrt", list(products))
-    return graph
+        passes = {file: quantize(graph, graphs.layers) for file, graph in graphs.named()}
+        return graphs.apply(passes.__getitem__)
+    return graphs
 
 
-def parts_of(case, precision: str) -> Iterator[Part]:
-    """Stages of both modes, of which the last is the same, the dense graph, and the fused one in budget mode."""
+def quantize(graph: ir.Model, layers) -> Quantize:
+    """Whether a graph builds has nothing to do with how wide its ranges are."""
+    names = [name for own in layer_products(graph.graph, layers).values() for name in own]
+    read = {node.inputs[0].name for node in products(graph.graph) if node.name in names}
+    return Quantize(dict.fromkeys(read, (np.float32(-1), np.float32(1))), "tensorrt", names)
+
+
+def parts_of(case, precision: str, whole: bool) -> Iterator[Part]:
+    """Stages of both modes, of which the last is the same, the dense graph, and the fused one in budget mode.
+
+    Where not the whole is wanted, what the fused graph holds too is left out: stages in budget mode, the dense graph.
+    """
     model = case.model
-    policy, by_budget = ([in_precision(one, precision, model) for one in case.stages(mode)] for mode in (False, True))
-    for mode, graphs in (("policy", policy), ("budget", by_budget[:-1])):
-        for stage, graph in enumerate(graphs):
-            yield Part(f"{mode}, stage {stage}", graph, stage)
-    yield Part("dense", in_precision(case.dense(), precision, model), 0)
-    if not model.task.multiple_choice:  # there how many tokens go on depends on the data
+    dense = from_message(case.dense())
+    policy = in_precision(dataclasses.replace(case.graphs(False), dense=dense), precision, model)
+    by_budget = in_precision(case.graphs(True), precision, model)
+    fused = model.task.protected_from is None  # where tokens are protected, how many go on depends on the data
+    for stage, graph in enumerate(policy.stages):
+        yield Part(f"policy, stage {stage}", graph, stage)
+    if fused:
         keep = BUDGET[: model.num_stages - 1]
-        yield Part("fused", fuse(by_budget, keep, multiple_choice=False), 0)
+        yield Part("fused", fuse(by_budget.stages, keep, model.spec), 0)
+    if whole or not fused:
+        for stage, graph in enumerate(by_budget.stages[:-1]):
+            yield Part(f"budget, stage {stage}", graph, stage)
+        assert policy.dense is not None
+        yield Part("dense", policy.dense, 0)
 
 
-def assert_builds(case, precision: str, folder) -> None:
+def assert_builds(case, precision: str, folder, *, whole: bool = True) -> None:
     model, rtx = case.model, find_flavor("rtx")
     most = min(64, model.config.backbone.max_position_embeddings)
-    grid = Grid(lengths=(most // 2, most), kept=((most // 4, most // 2),) * (model.num_stages - 1), rows=1, items=5)
-    for part in parts_of(case, precision):
-        path = folder / "graph.onnx"
-        onnx.save(part.graph, path)
+    kept = ((most // 4, most // 2),) * (model.num_stages - 1)
+    shapes = ShapeBuckets(lengths=(most // 2, most), kept=kept, rows=1, entries=5)
+    for part in parts_of(case, precision, whole):
+        described = save_graph(to_message(part.graph), folder)
         said = []
-        profiles = stage_profiles(grid, part.stage, restores=model.task.restores)
+        profiles = stage_profiles(shapes, part.stage, full_length=model.full_length, own=own_axes(model.spec))
         assert len(profiles) == 2
-        built = build_plan(rtx, path, part.name, profiles, QUICKLY, said.append)
+        built = build_engine(rtx, folder, described, profiles, QUICKLY, said.append)
         assert [line for line in said if "building for" not in line] == [], part.name
-        assert len(built.plan) > 10_000
+        assert len(built.serialized) > 10_000
         assert built.precision == precision, part.name
         floats = {built.types[name] for name in built.types if name.endswith("hidden_states")}
         assert floats <= ({"half"} if precision == "fp16" else {"float"}), part.name
@@ -82,15 +97,22 @@ def assert_builds(case, precision: str, folder) -> None:
         assert {built.types[name] for name in built.types if name in outputs} <= {"float"}, part.name
 
 
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_upstreams_checkpoints(golden_name, traced, tmp_path, precision):
-    assert_builds(traced(golden_name), precision, tmp_path)
+def test_upstreams_checkpoints(golden_name, traced, tmp_path, precision, whole):
+    assert_builds(traced(golden_name), precision, tmp_path, whole=whole)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_token_classification(traced, tmp_path, precision):
+    """Upstream has no such checkpoint."""
+    assert_builds(traced("tokens"), precision, tmp_path)
 
 
 def bert_base(traced_model, layers: int, **shape: int):
     """BERT-base's width and heads, random weights."""
     config = TRBertConfig(backbone={"model_type": "bert", "num_hidden_layers": layers, **shape}, num_labels=2)
-    return traced_model(TRBertForSequenceClassification(config).eval())
+    return traced_model(model_class(TASKS.get("sequence-classification"))(config).eval())
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +122,7 @@ def four_layers(traced_model):
     return case
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_few_layers_of_bert_base(four_layers, tmp_path, precision):
     assert_builds(four_layers, precision, tmp_path)

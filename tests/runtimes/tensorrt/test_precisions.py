@@ -10,19 +10,19 @@ import pytest
 
 from trbert_deploy.api import load
 from trbert_deploy.bundle import open_bundle
-from trbert_deploy.runtimes.tensorrt.buckets import Grid
-from trbert_deploy.runtimes.tensorrt.builder import BuildError
+from trbert_deploy.runtimes.shape_buckets import ShapeBuckets
 from trbert_deploy.runtimes.tensorrt.building import build_engines
 from trbert_deploy.runtimes.tensorrt.engine_cache import read_engine
+from trbert_deploy.runtimes.tensorrt_checks import BuildError
 from trbert_deploy.verification import verify_engine
 
 CHECKPOINT = Path(__file__).parents[2] / "golden" / "distilbert3-sequence-classification"
-GRID = Grid(lengths=(32, 64), kept=((16, 32),), rows=4, items=1)
+SHAPES = ShapeBuckets(lengths=(32, 64), kept=((16, 32),), rows=4, entries=1)
 GRAPHS = ["stage_0.onnx", "stage_1.onnx", "dense.onnx"]
 
 
 @pytest.fixture(scope="module")
-def exported(cli, tmp_path_factory):
+def exported(cli, tmp_path_factory, traced_once):
     folder = tmp_path_factory.mktemp("exported")
     rng = np.random.default_rng(11)
     rows = [{"input_ids": rng.integers(5, 90, length).tolist()} for length in rng.integers(3, 60, 70)]
@@ -44,20 +44,20 @@ def exported(cli, tmp_path_factory):
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_every_graph_builds_with_several_profiles_and_the_fused_one_in_budget_mode(exported, tmp_path, precision, keep):
     bundle = exported(f"{precision}-{keep}", precision, keep)
-    report = build_engines(bundle, GRID, flavor="rtx", folder=tmp_path, fused=keep is not None)
+    report = build_engines(bundle, SHAPES, flavor="rtx", folder=tmp_path, fused=keep is not None)
     assert [engine.graph for engine in report.engines] == [*GRAPHS, *(["model.onnx"] if keep else [])]
     for engine in report.engines:
         header, _ = read_engine(tmp_path / engine.file)
         assert engine.precision == header.key.precision == precision
         assert engine.profiles == len(header.key.profiles) == 4  # two buckets, one row and many
-    again = build_engines(bundle, GRID, flavor="rtx", folder=tmp_path, fused=keep is not None)
+    again = build_engines(bundle, SHAPES, flavor="rtx", folder=tmp_path, fused=keep is not None)
     assert all(engine.reused for engine in again.engines)
 
 
 def test_int8_for_cpus_is_refused(exported, tmp_path):
     bundle = exported("cpu", "int8", form="cpu")
     with pytest.raises(BuildError, match="the form for CPUs") as caught:
-        build_engines(bundle, GRID, flavor="rtx", folder=tmp_path)
+        build_engines(bundle, SHAPES, flavor="rtx", folder=tmp_path)
     assert "--int8-form tensorrt" in caught.value.hint
     assert list(tmp_path.iterdir()) == []
 
@@ -67,7 +67,7 @@ def test_int8_for_cpus_is_refused(exported, tmp_path):
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_on_a_gpu_golden_vectors_replay_within_the_precisions_tolerance(exported, tmp_path, precision, keep):
     bundle = exported(f"gpu-{precision}-{keep}", precision, keep)
-    grid = Grid(lengths=(32, 96), kept=((16, 96),), rows=4, items=1)
-    build_engines(bundle, grid, folder=tmp_path)
+    shapes = ShapeBuckets(lengths=(32, 96), kept=((16, 96),), rows=4, entries=1)
+    build_engines(bundle, shapes, folder=tmp_path)
     with load(bundle, runtime="trt", engines=tmp_path) as engine:
         assert verify_engine(engine).complaints == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -54,6 +55,40 @@ class Head(nn.Module):
     def cost(self) -> HeadCost:
         """Its matrix products."""
         raise NotImplementedError
+
+
+class Objective(ABC):
+    """What a head is trained by. A head that is one beside being a `Head` makes its task one that can be trained.
+
+    Outputs are float32, by name; rows may be samples of the same row of the data.
+    """
+
+    @abstractmethod
+    def loss(self, outputs: Mapping[str, Tensor], labels: Tensor) -> Tensor:
+        """The negative log-likelihood of the labels, float32 [rows].
+
+        Args:
+            outputs: of each row.
+            labels: int64 [rows] or [rows, ...], what is right.
+        """
+
+    @abstractmethod
+    def distance(self, outputs: Mapping[str, Tensor], teacher: Mapping[str, Tensor], temperature: float) -> Tensor:
+        """How far outputs are from a teacher's on the same rows, float32 [rows]: the loss of distillation.
+
+        Args:
+            outputs: of each row.
+            teacher: of the same shapes.
+            temperature: both are softened by.
+        """
+
+    @abstractmethod
+    def predicted(self, outputs: Mapping[str, Tensor]) -> Tensor:
+        """What the outputs say is right: int64, as the labels are."""
+
+    def right(self, outputs: Mapping[str, Tensor], labels: Tensor) -> Tensor:
+        """Whether the prediction is the label, bool [rows]."""
+        return (self.predicted(outputs) == labels).reshape(len(labels), -1).all(dim=1)
 
 
 def tokens_at(states: Tensor, positions: Tensor) -> Tensor:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from trbert_deploy.core.costs import HeadCost
-from trbert_deploy.tasks.heads.base import Head, HeadSettings
+from trbert_deploy.tasks.heads.base import Head, HeadSettings, Objective
 
 
-class ClassificationHead(Head):
-    """``logits`` [B, labels].
+class FirstTokenHead(Head):
+    """A classifier of two layers on the state of [CLS].
 
     BERT: pooler (dense, tanh) and classifier; DistilBERT: pre_classifier (dense, ReLU) and classifier. Here the first
     layer is `dense` in both. Source: upstream's modeling_autobert.py, modeling_distilautobert.py.
@@ -24,10 +25,6 @@ class ClassificationHead(Head):
         self.dropout = nn.Dropout(settings.classifier_dropout)
         self.classifier = nn.Linear(settings.hidden_size, settings.num_labels)
 
-    def forward(self, states: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        """Logits of each row."""
-        return (self.score(states[:, 0]),)
-
     def score(self, first_token: Tensor) -> Tensor:
         """[..., labels] for states [..., H]."""
         logits: Tensor = self.classifier(self.dropout(self.activation(self.dense(first_token))))
@@ -39,7 +36,32 @@ class ClassificationHead(Head):
         return HeadCost(row=hidden * hidden + hidden * labels, upstream=hidden * labels)
 
 
-class ChoiceHead(ClassificationHead):
+class ClassificationHead(FirstTokenHead, Objective):
+    """``logits`` [B, labels], one of which is right: labels are int64 [B]."""
+
+    def forward(self, states: Tensor, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """Logits of each row."""
+        return (self.score(states[:, 0]),)
+
+    def loss(self, outputs: Mapping[str, Tensor], labels: Tensor) -> Tensor:
+        """See `Objective.loss`."""
+        return nn.functional.cross_entropy(outputs["logits"], labels, reduction="none")
+
+    def distance(self, outputs: Mapping[str, Tensor], teacher: Mapping[str, Tensor], temperature: float) -> Tensor:
+        """See `Objective.distance`: the cross-entropy with the teacher's softened distribution.
+
+        Source: `train_both` with `train_teacher` in upstream's run_classification.py. As there, it is not scaled by the
+        temperature's square.
+        """
+        wanted = torch.softmax(teacher["logits"] / temperature, dim=-1)
+        return -(wanted * torch.log_softmax(outputs["logits"] / temperature, dim=-1)).sum(-1)
+
+    def predicted(self, outputs: Mapping[str, Tensor]) -> Tensor:
+        """See `Objective.predicted`."""
+        return outputs["logits"].argmax(-1)
+
+
+class ChoiceHead(FirstTokenHead):
     """``logits`` [B, options]: one for each of a row's sequences."""
 
     def __init__(self, settings: HeadSettings) -> None:

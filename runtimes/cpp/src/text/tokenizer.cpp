@@ -4,14 +4,15 @@
 #include <stdexcept>
 #include <tuple>
 
-#include "errors.hpp"
-#include "json.hpp"
+#include "core/errors.hpp"
+#include "core/json.hpp"
 #include "text/unicode.hpp"
 
 namespace trbert::internal {
 namespace {
 
 constexpr const char* kGiveIds = "give token ids";
+constexpr std::uintmax_t kMostBytes = std::uintmax_t{64} << 20;
 
 std::invalid_argument unlike_bert(const std::string& part) {
     return std::invalid_argument(part + " is not of the kind that BERT's tokenizers have");
@@ -78,7 +79,7 @@ std::pair<std::u32string, std::int64_t> read_added_token(const Json& part, const
 }  // namespace
 
 Tokenizer Tokenizer::read(const std::filesystem::path& path) {
-    const Json file = read_json_file(path);
+    const Json file = read_json_file(path, kMostBytes);
     try {
         Tokenizer tokenizer(read_normalizer(file.at("normalizer")), read_model(file.at("model")));
         require_type(file.at("pre_tokenizer"), "pre_tokenizer", "BertPreTokenizer");

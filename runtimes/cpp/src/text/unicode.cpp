@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
-#include "errors.hpp"
+#include "core/errors.hpp"
 
 namespace trbert::internal {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "errors.hpp"
+#include "core/errors.hpp"
 #include "text/unicode.hpp"
 
 namespace trbert::internal {

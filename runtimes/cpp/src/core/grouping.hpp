@@ -1,0 +1,23 @@
+// Which rows of a batch run together, so that a short row does not pay for a long one: the cuts of
+// trbert_deploy/core/grouping.py, where the method is described.
+#pragma once
+
+#include <limits>
+
+#include "core/arrays.hpp"
+
+namespace trbert::internal {
+
+// What running one more group costs on a CPU, in tokens.
+constexpr std::int64_t kGroupOverheadTokens = 64;
+
+// Split rows into groups, each padded to its longest row, at the least total cost.
+//
+// counts: tokens of each row. sequences: that each row stands for. overhead_tokens: what one more group costs.
+// max_rows: no group has more rows.
+// Returns row indices, longest rows first; within a group ascending.
+std::vector<Rows> group_rows(const Rows& counts, std::int64_t sequences,
+                             std::int64_t overhead_tokens = kGroupOverheadTokens,
+                             std::int64_t max_rows = std::numeric_limits<std::int64_t>::max());
+
+}  // namespace trbert::internal
