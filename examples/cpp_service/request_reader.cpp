@@ -1,9 +1,12 @@
 #include "request_reader.hpp"
 
+#include <algorithm>
 #include <boost/beast/core/buffers_range.hpp>
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/http/parser.hpp>
+#include <functional>
 #include <limits>
+#include <utility>
 
 #include "content_decoder.hpp"
 

@@ -1,8 +1,10 @@
 #include "transport.hpp"
 
+#include <boost/asio/post.hpp>
 #include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/write.hpp>
 #include <stdexcept>
+#include <string>
 #include <utility>
 
 namespace service {
