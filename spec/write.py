@@ -15,10 +15,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cases import budget, decoding, encoding, grouping, items, selection, shape_buckets, tokenizer
+from cases import (
+    budget,
+    decoding,
+    encoding,
+    grouping,
+    items,
+    json_texts,
+    selection,
+    shape_buckets,
+    specs,
+    tokenizer,
+)
 
 FOLDER = Path(__file__).parent
 MAKERS = {
+    "json_texts.json": json_texts.vectors,
+    "specs.json": specs.vectors,
     "grouping.json": grouping.vectors,
     "budget.json": budget.vectors,
     "shape_buckets.json": shape_buckets.vectors,

@@ -35,7 +35,7 @@ def test_every_row_has_upstreams_answer_and_kept_sets(engine, golden_name, golde
 def test_rows_padded_together_answer_as_alone(engine, golden_name, golden, batch_of, order):
     rows = [golden(golden_name).rows[place] for place in order]
     together = engine.run(**batch_of([row.inputs for row in rows]), return_selection=True)
-    task = engine.manifest.task_facts
+    task = engine.manifest.task
     for place, row in enumerate(rows):
         alone = engine.run(**row.inputs, return_selection=True)
         for name, wanted in alone.items():

@@ -23,6 +23,8 @@ from trbert_deploy.training.batches import TokenizedExamples
 from trbert_deploy.training.data import read_examples
 from trbert_deploy.training.evaluation import evaluate
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 REVIEWS = 120
 MODELS = Path(__file__).parents[1] / "models" / "trbert_deploy_models"
 FOLDER = MODELS / DEFAULT_MODEL
@@ -246,7 +248,7 @@ def test_bench_without_a_bundle(filled, cli):
     result = cli("bench", "--iterations", 2, "--warmup", 0, "--batch-size", 1, "--length", 12, "--json")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
-    assert {"ort staged", "ort dense", "torch"} <= report["arms"].keys()
+    assert {"ort staged", "ort dense", "torch"} <= report["backends"].keys()
     assert str(filled.folder) in result.stderr
 
 

@@ -6,7 +6,9 @@ numpy is there.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from trbert_deploy.core.lazy import imported_at_first_use
 
 if TYPE_CHECKING:
     from trbert_deploy._version import __version__
@@ -25,16 +27,7 @@ _MODULES = {
     "__version__": "_version",
     "load": "api",
 }
-
-
-def __getattr__(name: str) -> Any:
-    """Import what `__all__` names."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    return value
+__getattr__ = imported_at_first_use(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

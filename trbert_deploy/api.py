@@ -121,7 +121,7 @@ class Engine:
     @cached_property
     def tokenizer(self) -> BundleTokenizer:
         """The bundle's tokenizer, read at the first use."""
-        return BundleTokenizer(self.bundle.folder, self.manifest.task, self.manifest.tokenizer)
+        return BundleTokenizer.of(self.bundle)
 
     def __enter__(self) -> Self:
         return self

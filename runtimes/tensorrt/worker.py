@@ -176,6 +176,6 @@ def _beyond(profiles: Sequence[Profile], sizes: Mapping[str, int]) -> EngineErro
         if size > most:
             return EngineError(
                 f"the engines were built for at most {most} {axis}, this batch has {size}",
-                f"build them again: trbert-deploy build BUNDLE --max-items {size}",
+                f"build them again: trbert-deploy build BUNDLE --max-entries {size}",
             )
     return EngineError(f"no profile of the engines holds {dict(sizes)}", "build them again: trbert-deploy build BUNDLE")

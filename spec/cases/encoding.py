@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
 from typing import Any
 
 from cases import tokenizer
@@ -90,9 +89,7 @@ def vectors() -> dict[str, Any]:
 
 def bundle_tokenizer(folder: Path, task: TaskSpec, room: int) -> BundleTokenizer:
     """The tokenizer of a bundle of that task whose tokenizer.json lies in that folder."""
-    manifest = SimpleNamespace(task=task, tokenizer=TokenizerFacts(folder=".", onnx=None, max_length=room))
-    bundle: Any = SimpleNamespace(manifest=manifest, folder=folder, path=folder.joinpath)
-    return BundleTokenizer(bundle)
+    return BundleTokenizer(folder, task, TokenizerFacts(folder=".", onnx=None, max_length=room))
 
 
 def as_row(row: Row) -> dict[str, Any]:

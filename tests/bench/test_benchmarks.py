@@ -123,7 +123,7 @@ def gpu(request, benchmark, monkeypatch, cli, traced_once):
         return subprocess.CompletedProcess(words, result.exit_code, result.stdout, result.stderr)
 
     def small_measurement(folder):
-        return dataclasses.replace(dry_measurement(folder), tests=["tests/runtimes/plans/test_precisions.py"])
+        return dataclasses.replace(dry_measurement(folder), tests=["tests/runtimes/tensorrt/test_precisions.py"])
 
     def known_model(folder, **shape):
         options = random_model(folder, **shape)

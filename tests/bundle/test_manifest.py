@@ -107,6 +107,18 @@ def folder(tmp_path, facts):
     return write(tmp_path, facts)
 
 
+def _undescribed(name, part):
+    """Fields of a schema's part that nothing is said of, but those that are parts themselves."""
+    return [f"{name}.{field}" for field, facts in part.get("properties", {}).items() if "description" not in facts]
+
+
+def test_every_field_of_the_schema_is_described():
+    whole = schema()
+    parts = {"Manifest": whole, **whole["$defs"]}
+    lacking = {field for name, part in parts.items() for field in _undescribed(name, part)}
+    assert lacking == set()
+
+
 def test_the_schema_is_a_json_schema_that_takes_what_the_reader_takes():
     published, facts = json.loads(json.dumps(schema())), schema_2()
     jsonschema.Draft202012Validator.check_schema(published)

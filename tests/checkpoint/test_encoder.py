@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from trbert_deploy.checkpoint import is_encoder, load_checkpoint, load_encoder
 from trbert_deploy.core.errors import CheckpointError
+from trbert_deploy.model.stage import enter
 
 SIZES = {
     "bert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32},
@@ -56,8 +57,8 @@ def test_last_states_are_transformers(tmp_path, name):
         if name.startswith("Distil"):
             types = {}
         wanted = theirs(IDS, MASK, **types).last_hidden_state
-        states, valid, *_ = ours.embed({"input_ids": IDS, "attention_mask": MASK, **types})
-        states = ours.run_layers(0, 2, states, valid)
+        tokens = enter(ours, {"input_ids": IDS, "attention_mask": MASK, **types})
+        states = ours.run_layers(0, 2, tokens.states, tokens.valid, tokens.positions)
     np.testing.assert_allclose(states[MASK > 0], wanted[MASK > 0], atol=1e-5)
 
 
@@ -68,8 +69,9 @@ def test_a_pretrained_pooler_is_taken_over(tmp_path, name):
     with torch.inference_mode():
         wanted = theirs(IDS, MASK).pooler_output
         inputs = {"input_ids": IDS, "attention_mask": MASK, "token_type_ids": torch.zeros_like(IDS)}
-        states, valid, *_ = ours.embed(inputs)
-        pooled = torch.tanh(ours.head.dense(ours.run_layers(0, 2, states, valid)[:, 0]))
+        tokens = enter(ours, inputs)
+        states = ours.run_layers(0, 2, tokens.states, tokens.valid, tokens.positions)
+        pooled = torch.tanh(ours.head.dense(states[:, 0]))
     np.testing.assert_allclose(pooled, wanted, atol=1e-5)
 
 

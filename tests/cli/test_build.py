@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+
+from trbert_deploy.runtimes.tensorrt.options import BuildOptions
 
 
 @pytest.fixture
@@ -25,6 +28,7 @@ def test_build_then_build_again_then_inspect(cli, bundle):
     again = json.loads(cli(*arguments, "--json").stdout)
     assert (again["schema_version"], again["command"], again["flavor"]) == ("2.0", "build", "rtx")
     assert again["shapes"] == {"lengths": [64], "kept": [[16]], "rows": 1, "entries": 64}
+    assert again["config"] == dataclasses.asdict(BuildOptions(flavor="rtx", buckets="64/16", max_batch=1, fused=True))
     assert all(engine["reused"] for engine in again["engines"])
     assert Path(again["folder"]) == bundle.resolve().with_name("bundle.engines")
 

@@ -17,7 +17,8 @@ import trbert_deploy
 from trbert_deploy.bench.options import BenchOptions
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.cli.app import VERBS
-from trbert_deploy.cli.command import Choices, Only, command, first_sentence
+from trbert_deploy.cli.command import Only, command
+from trbert_deploy.cli.option_fields import Choices, first_sentence
 from trbert_deploy.cli.options import installed_choices
 from trbert_deploy.cli.predict import PredictOptions
 from trbert_deploy.core.attributes import attribute_docs
@@ -94,9 +95,9 @@ def test_every_kind_of_field_is_read():
         (["--weight", "-1"], "0"),
         (["--weight", "10"], "9"),
         (["--weight", "much"], "Invalid value for '--weight'"),
-        (["--minutes", "1,x"], "--minutes takes a list of numbers with commas, not 'x'"),
+        (["--minutes", "1,x"], "--minutes: '1,x' is not a list of numbers with commas between them"),
         (["--minutes", "3,0"], "--minutes takes numbers from 1 on, not '0'"),
-        (["--minutes", ""], "--minutes takes a list of numbers with commas, not ''"),
+        (["--minutes", ""], "--minutes: '' is not a list of numbers with commas between them"),
         (["--cook", "nobody"], "'nobody' is not one of 'me', 'you'"),
         (["--spices", "salt,sand"], "--spices takes salt, sage, not 'sand'"),
         (["--grams", "1"], "No such option: --grams"),

@@ -44,7 +44,7 @@ def test_a_bundle_can_be_exported_again_with_another_selection(cli, exported, tm
     result = cli("export", exported[0], "--out", tmp_path / "b", "--selection", "budget", "--keep", "0.25")
     assert result.exit_code == 0, result.output
     manifest = open_bundle(tmp_path / "b").manifest
-    assert (manifest.selection.mode, manifest.selection.keep) == ("budget", [0.25])
+    assert (manifest.reduction.mode, manifest.reduction.fractions) == ("budget", (0.25,))
     with trbert_deploy.load(tmp_path / "b") as engine:
         out = engine.run(input_ids=[[2, *range(5, 15), 3]], return_selection=True)
     assert len(out.selection[0][0]) == 3
@@ -113,6 +113,33 @@ def test_a_hub_id_that_cannot_be_had(cli, tmp_path, offline):
     result = cli("export", "nobody/no-such-model", "--out", tmp_path / "bundle")
     assert result.exit_code == 1
     assert "not a local folder, and the Hugging Face Hub did not give it" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("task", "num_labels", "problem", "hinted"),
+    [
+        ("sequence-classification", 3, None, True),
+        ("sequence-classification", 2, "single_label_classification", True),
+        ("sequence-classification", 1, None, False),  # a reranker
+        ("sequence-classification", 3, "regression", False),
+        ("sequence-classification", 3, "multi_label_classification", False),
+        ("question-answering", 2, None, False),
+        ("token-classification", 5, None, False),
+    ],
+)
+def test_training_is_recommended_where_it_will_work(
+    cli, tmp_path, tiny_model, monkeypatch, task, num_labels, problem, hinted
+):
+    from trbert_deploy.checkpoint import save_checkpoint
+
+    monkeypatch.setattr("trbert_deploy.export.exporter.export_bundle", lambda *given, **options: None)
+    model = tiny_model(task, layers=2, reduction_layers=[], num_labels=num_labels)
+    model.config.problem_type = problem
+    save_checkpoint(model, tmp_path / "plain")
+    result = cli("export", tmp_path / "plain", "--out", tmp_path / "bundle")
+    assert result.exit_code == 0, result.output
+    assert "note: this checkpoint has no selectors" in result.stderr
+    assert (f"trbert-deploy train {tmp_path / 'plain'} --data FILE" in result.stderr) is hinted
 
 
 def test_a_terminated_export_leaves_nothing(tmp_path):

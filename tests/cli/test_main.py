@@ -19,7 +19,7 @@ def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, **options)
 
 
-def test_help_names_every_verb_in_under_half_a_second():
+def test_help_names_every_verb_in_little_time():
     times = []
     for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -28,7 +28,19 @@ def test_help_names_every_verb_in_under_half_a_second():
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     for verb in ("export", "build", "bench", "predict", "inspect", "verify", "env"):
         assert f" {verb} " in ran.stdout
-    assert min(times) < 0.5  # processor time, and the best of five: the machine may be busy
+    assert min(times) < 0.4  # processor time, and the best of five: the machine may be busy
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("export", "--help"), ("bench", "--help"), ("train", "--help")])
+def test_nothing_heavy_is_imported_to_say_what_there_is(arguments):
+    ran = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "trbert_deploy", *arguments], capture_output=True, text=True
+    )
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in ran.stderr.splitlines()}
+    assert "typer" in imported
+    heavy = {"numpy", "tokenizers", "torch", "transformers", "onnx", "onnxruntime", "tensorrt"}
+    heavy |= {"tensorrt_rtx", "accelerate", "datasets", "matplotlib", "cuda"}
+    assert imported & heavy == set()
 
 
 def test_version():

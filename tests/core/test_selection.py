@@ -58,8 +58,8 @@ def test_nothing_given_is_policy(keep):
 def test_fractions_that_fit_are_budget(keep):
     selection = Selection.of(keep, 2)
     assert selection.mode == "budget"
-    assert selection.keep == tuple(float(fraction) for fraction in keep)
-    assert all(type(fraction) is float for fraction in selection.keep)
+    assert selection.fractions == tuple(float(fraction) for fraction in keep)
+    assert all(type(fraction) is float for fraction in selection.fractions)
 
 
 @pytest.mark.parametrize(
@@ -86,34 +86,34 @@ def test_fractions_that_do_not_fit_are_refused(keep, reductions, words, hint):
 
 
 @given(st.data(), st.booleans())
-def test_kept_positions_against_chaining_by_hand(data, restores):
+def test_kept_positions_against_chaining_by_hand(data, full_length):
     width = data.draw(st.integers(1, 10))
     alive, masks, wanted = list(range(width)), [], []
     for _ in range(data.draw(st.integers(0, 3))):
         kept = [position for position in alive if data.draw(st.booleans())] or alive[:1]
-        if restores:
+        if full_length:
             masks.append(np.array([int(position in kept) for position in range(width)]))
         else:
             padding = data.draw(st.integers(0, 3))
             masks.append(np.array([int(position in kept) for position in alive] + [0] * padding))
         alive = kept
         wanted.append(kept)
-    chained = kept_positions(masks, restores)
+    chained = kept_positions(masks, full_length)
     assert [positions.tolist() for positions in chained] == wanted
     assert all(positions.dtype == np.int64 for positions in chained)
 
 
 @given(st.data(), st.booleans())
-def test_keep_mask_reverses_a_step_of_kept_positions(data, restores):
+def test_keep_mask_reverses_a_step_of_kept_positions(data, full_length):
     width = data.draw(st.integers(1, 10))
     before, chain, masks = None, [], []
     for _ in range(data.draw(st.integers(1, 3))):
         alive = list(range(width)) if before is None else before.tolist()
         kept = np.array([position for position in alive if data.draw(st.booleans())] or alive[:1])
-        over = None if restores else before
+        over = None if full_length else before
         size = (width if over is None else len(over)) + data.draw(st.integers(0, 2))
         masks.append(keep_mask(kept, over, size))
         assert masks[-1].shape == (size,)
         chain.append(kept.tolist())
         before = kept
-    assert [positions.tolist() for positions in kept_positions(masks, restores)] == chain
+    assert [positions.tolist() for positions in kept_positions(masks, full_length)] == chain

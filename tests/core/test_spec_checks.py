@@ -79,6 +79,7 @@ def test_every_task_agrees_with_itself(task, token_types):
         (replace(CLASSES, outputs=()), "a task needs outputs"),
         (replace(CLASSES, outputs=CLASSES.outputs * 2), "a task needs outputs, each once"),
         (replace(CLASSES, outputs=(OutputSpec("logits", ("batch", "labels", "length")),)), "logits: length can be the"),
+        (replace(CLASSES, outputs=(OutputSpec("logits", ("batch", 2), 1e300),)), "its padding 1e.300 is larger"),
         (replace(CLASSES, outputs=(OutputSpec("logits", ()),)), "first axis of logits must be batch"),
     ],
 )

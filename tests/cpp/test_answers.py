@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ import trbert_deploy
 from trbert_deploy.calib_data import evaluation_file
 from trbert_deploy.text.json_lines import read_json_lines
 
+ROOT = Path(__file__).parents[2]
 BUDGETS = ["bert-multiple-choice", "bert-wikihop"]  # tests/test_main_job.py needs the same bundles: exported once
+OLD_BUNDLES = [path.parent for path in sorted((ROOT / "tests" / "fixtures" / "schema_1").glob("*/manifest.json"))]
 REVIEWS = list(read_json_lines(evaluation_file()))[:40]
 
 
@@ -33,7 +36,21 @@ def compare(bundle, cpp_engine, rows, batch_of, modes=("staged", "fused", "dense
         ours = cpp_engine(bundle, mode)
         with trbert_deploy.load(bundle, mode=mode) as python:
             for batch in batches:
-                assert_same(ours.run(batch, python.manifest.outputs), python.run(**batch, return_selection=True))
+                names = [output.name for output in python.manifest.task.outputs]
+                assert_same(ours.run(batch, names), python.run(**batch, return_selection=True))
+
+
+@pytest.mark.parametrize("bundle", OLD_BUNDLES, ids=lambda folder: folder.name)
+def test_bundles_of_schema_1(bundle, cpp_engine):
+    golden = json.loads((bundle / "golden.json").read_text(encoding="utf-8"))
+    batches = [{name: np.array(value) for name, value in batch["inputs"].items()} for batch in golden["batches"]]
+    for mode in ("staged", "fused"):
+        ours = cpp_engine(bundle, mode)
+        ours.verify()
+        with trbert_deploy.load(bundle, mode=mode) as python:
+            names = [output.name for output in python.manifest.task.outputs]
+            for batch in batches:
+                assert_same(ours.run(batch, names), python.run(**batch, return_selection=True))
 
 
 def golden_and_random_rows(case, random_rows):

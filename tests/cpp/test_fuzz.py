@@ -22,22 +22,15 @@ ROOT = Path(__file__).parents[2]
 TARGETS = ("body", "item", "manifest", "text", "tokenizer")
 TEXTS = [line["text"][:200] for line in read_json_lines(evaluation_file())][:8]
 NASTY = ["e\u0301 ΣΑΣ [SEP] 日本語 😀\u200b", "\x00\u202e\ufffd", "한국어 [MASK][CLS]", "x" * 120]
-ITEMS = [
-    {"text": "a film", "text_pair": "é"},
-    {"id": {"deep": [1]}, "input_ids": [5, 9, 7], "attention_mask": [1, 1, 0], "token_type_ids": [0, 1, 0]},
-    {"context": "a b", "question": "who?", "choices": ["x", "y z"]},
-    {"question": "who?", "context": "a film by 日本"},
-    {"input_ids": [[5, 6, 7], [5, 8, 9]], "question_end": 2},
-    {"input_ids": [5, 6, 7], "context": "añb", "offsets": [None, [0, 1], [1, 3]]},
-    {"input_ids": [5, 6, 7], "sentence_spans": [[0, 1], [-1, -1]]},
-    {"input_ids": [5, 6, 7], "candidate_positions": [0, -1, 2]},
-]
+OLD_MANIFEST = ROOT / "tests" / "fixtures" / "schema_1" / "question-answering" / "manifest.json"
 
 
 def seeds(part: str, bundle: Path) -> list[bytes]:
     """Valid inputs to start from."""
     if part == "item":  # the first byte is the task
-        return [bytes([task]) + json.dumps(item).encode() for task in range(6) for item in ITEMS]
+        vectors = json.loads((ROOT / "spec" / "items.json").read_text(encoding="utf-8"))
+        tasks = sorted(vectors["tasks"])
+        return [bytes([tasks.index(case["task"])]) + json.dumps(case["item"]).encode() for case in vectors["cases"]]
     if part == "body":  # the first byte says whether it is JSON lines
         lines = [json.dumps({"text": text}).encode() for text in TEXTS + NASTY] + [b"", b" \r"]
         return [b"\x01" + b"\n".join(lines), *[b"\0" + line for line in lines]]
@@ -45,7 +38,8 @@ def seeds(part: str, bundle: Path) -> list[bytes]:
         return [text.encode() for text in TEXTS + NASTY]
     path = bundle / ("manifest.json" if part == "manifest" else "tokenizer/tokenizer.json")
     whole = path.read_bytes()
-    return [whole, json.dumps(json.loads(whole), separators=(",", ":")).encode()]
+    others = [OLD_MANIFEST.read_bytes()] if part == "manifest" else []
+    return [whole, json.dumps(json.loads(whole), separators=(",", ":")).encode(), *others]
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +51,9 @@ def fuzzers(sanitized, cmake_build) -> dict[str, Path]:
     return {name: folder / f"fuzz-{name}" for name, folder in folders.items()}
 
 
-@pytest.mark.parametrize("seconds", [3, pytest.param(180, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("end", ["-runs=1500", pytest.param("-max_total_time=180", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("part", TARGETS)
-def test_nothing_crashes(part: str, seconds: int, fuzzers, sanitized, text_bundle: Callable[..., Path], tmp_path: Path):
+def test_nothing_crashes(part: str, end: str, fuzzers, sanitized, text_bundle: Callable[..., Path], tmp_path: Path):
     bundle = text_bundle("sequence-classification")
     corpus = tmp_path / "corpus"
     corpus.mkdir()
@@ -69,7 +63,7 @@ def test_nothing_crashes(part: str, seconds: int, fuzzers, sanitized, text_bundl
     # libFuzzer reads ru_maxrss, and a new program inherits that of the process that started it.
     inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10  # KiB to MiB
     limits = (
-        f"-max_total_time={seconds}",
+        end,
         "-timeout=60",
         f"-max_len={2 * max(map(len, given))}",
         f"-rss_limit_mb={inherited + 2048}",

@@ -32,7 +32,7 @@ def test_overhead(cpp, cmake_build, text_bundle):
         trbert_deploy.load(bundle.folder) as engine,
     ):
         samples = script.measure(program, engine, rows, iterations=3, warmup=1)
-    assert {name: len(values) for name, values in samples.items()} == dict.fromkeys(script.ARMS, 3)
+    assert {name: len(values) for name, values in samples.items()} == dict.fromkeys(script.PROGRAMS, 3)
     result = script.summarise(48, samples)
     assert result.overhead == pytest.approx(np.median(samples["library"]) / np.median(samples["bare"]) - 1)
     assert result.overhead_quartiles[0] <= result.overhead_quartiles[1]

@@ -9,9 +9,10 @@ import subprocess
 import pytest
 
 from trbert_deploy.bundle import open_bundle
-from trbert_deploy.runtimes.onnxruntime.sessions import session_options
-from trbert_deploy.runtimes.onnxruntime.tensorrt_providers import ProviderRunner, provider_options
-from trbert_deploy.runtimes.tensorrt.engine_cache import engines_folder
+from trbert_deploy.runtimes.engines_folder import engines_folder
+from trbert_deploy.runtimes.onnxruntime.pool import session_options
+from trbert_deploy.runtimes.onnxruntime.provider_options import bucket_profiles
+from trbert_deploy.runtimes.onnxruntime.tensorrt_providers import ProviderRunner
 
 
 def tool(cpp, *words):
@@ -36,10 +37,7 @@ def test_sessions_are_given_what_pythons_are_given(cpp, golden_bundle, name, pro
     engines = engines_folder(bundle)
     runner = ProviderRunner(bundle, graphs, provider, engines, lambda: session_options(None, True))
     wanted = [
-        [
-            provider_options(provider, runner._axes[stage], profile, runner.cache(stage, number))
-            for number, profile in enumerate(runner._profiles[stage])
-        ]
+        [runner.settings(stage, number) for number in range(len(bucket_profiles(bundle, runner.shapes, stage)))]
         for stage in range(len(graphs))
     ]
     program = cpp.static / "tests" / "trbert-provider-settings"
@@ -83,7 +81,8 @@ def test_a_plugin_that_cannot_be_loaded_is_an_error(cpp, text_bundle):
 def test_int8_for_cpus_is_refused(cpp, text_bundle, tmp_path):
     folder = shutil.copytree(text_bundle("sequence-classification"), tmp_path / "bundle")
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    manifest["quantization"] = {"form": "cpu"}
+    manifest["precision"] = "int8"
+    manifest["quantization"] = {"form": "cpu", "sensitivity": "golden.json"}
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     code, stderr = tool(cpp, folder, "--provider", "tensorrt", "a text")
     assert code == 1

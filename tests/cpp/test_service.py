@@ -83,7 +83,7 @@ def test_pairs_and_token_ids(service, load, bundle):
         ("POST", "/predict", b"", "application/json", 400, "is not valid JSON"),
         ("POST", "/predict", b'{"text": "\xff"}', "application/json", 400, "UTF-8"),
         ("POST", "/predict", b'{"text": "\\ud800"}', "application/json", 400, "is not valid JSON"),
-        ("POST", "/predict", b"[" * 9000, "application/json", 400, "nested too deeply"),
+        ("POST", "/predict", b"[" * 9000, "application/json", 400, "nested more than 64 deep"),
         ("POST", "/predict", b'{"texts": "a"}', "application/json", 400, "it takes {text, text_pair}"),
         ("POST", "/predict", b'{"input_ids": [1000000]}', "application/json", 400, "input_ids"),
         ("POST", "/predict", b'{"text": "a"}\n{"text": 3}', "application/x-ndjson", 400, "text must be text"),

@@ -21,6 +21,8 @@ from trbert_deploy.export.exporter import export_bundle
 from trbert_deploy.export.graphs import Graphs
 from trbert_deploy.export.write import write_graphs
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 CHECKPOINT = Path(__file__).parent.parent / "golden" / "distilbert3-sequence-classification"
 FILES = {"stage_0.onnx", "stage_1.onnx", "model.onnx", "dense.onnx"}
 

@@ -83,7 +83,7 @@ def test_they_are_not_needed_to_serve(plugged, plugged_bundle):
 
 def test_triton_takes_the_task(plugged_bundle, tmp_path):
     script = plugins.ROOT / "examples" / "triton" / "make_repository.py"
-    plugins.unplugged(script, plugged_bundle("task"), "--out", tmp_path / "repository")
+    plugins.unplugged(script, plugged_bundle("task"), tmp_path / "repository")
     config = next((tmp_path / "repository").rglob("config.pbtxt")).read_text(encoding="utf-8")
     assert '"text"' in config
 

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ import torch
 from pydantic import TypeAdapter
 
 from trbert_deploy.bundle.manifest import TokenizerFacts
+from trbert_deploy.core import strict_json
 from trbert_deploy.core.errors import InputError
 from trbert_deploy.core.grouping import group_rows
 from trbert_deploy.core.selection import budget, budget_counts, kept_positions
@@ -52,6 +52,14 @@ def task_of(name, case):
     return task
 
 
+def is_refused(read, text):
+    try:
+        read(text)
+    except ValueError:
+        return True
+    return False
+
+
 def lists(arrays):
     return {name: array.tolist() for name, array in arrays.items()}
 
@@ -60,6 +68,35 @@ def test_the_files_are_what_the_command_writes():
     words = [sys.executable, SPEC / "write.py", "--check"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+
+
+def test_json_texts():
+    file = read("json_texts")
+    for text in file["read"]:
+        assert strict_json.loads(text) == json.loads(text)
+    assert all(is_refused(strict_json.loads, text) for text in file["refused"])
+
+
+@pytest.mark.parametrize("case", cases("specs"))
+def test_specs(case):
+    """Changes of one place: `add` and `remove` of a JSON Patch (RFC 6902)."""
+    task = read("specs")["tasks"][case["task"]]
+    (operation,) = case["patch"]
+    *folders, last = operation["path"].removeprefix("/").split("/")
+    place = task
+    for name in folders:
+        place = place[int(name) if isinstance(place, list) else name]
+    if operation["op"] == "remove":
+        del place[last]
+    elif last == "-":
+        place.append(operation["value"])
+    else:
+        place[int(last) if isinstance(place, list) else last] = operation["value"]
+
+    def read_and_check(text):
+        check_task(TypeAdapter(TaskSpec).validate_json(text, strict=True))
+
+    assert is_refused(read_and_check, json.dumps(task)) is not case["accepted"]
 
 
 @pytest.mark.parametrize("case", cases("grouping"))
@@ -140,8 +177,7 @@ def test_items(case):
 @pytest.mark.parametrize("case", cases("encoding"))
 def test_encoding(case):
     facts = TokenizerFacts(folder=".", onnx=None, max_length=case["room"])
-    manifest = SimpleNamespace(task=task_of("encoding", case), tokenizer=facts)
-    tokenizer = BundleTokenizer(SimpleNamespace(manifest=manifest, folder=SPEC, path=SPEC.joinpath))
+    tokenizer = BundleTokenizer(SPEC, task_of("encoding", case), facts)
     if "refused" in case:
         with pytest.raises(InputError, match=re.escape(case["refused"])):
             tokenizer.encode([case["item"]])

@@ -1,11 +1,10 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import BertWordPieceTokenizer
 
+from trbert_deploy.bundle.manifest import TokenizerFacts
 from trbert_deploy.calib_data import evaluation_file
 from trbert_deploy.tasks import TASKS, Limits
 from trbert_deploy.text.json_lines import read_json_lines
@@ -33,12 +32,9 @@ def reference(tokenizer_folder):
 @pytest.fixture(scope="session")
 def make(tokenizer_folder):
     def make(task="sequence-classification"):
-        manifest = SimpleNamespace(
-            task=TASKS.get(task).spec(Limits(max_length=MAX_LENGTH, vocab_size=200, token_types=2)),
-            tokenizer=SimpleNamespace(folder=tokenizer_folder.name, max_length=MAX_LENGTH),
-        )
-        parent = tokenizer_folder.parent
-        return BundleTokenizer(SimpleNamespace(folder=parent, path=parent.joinpath, manifest=manifest))
+        spec = TASKS.get(task).spec(Limits(max_length=MAX_LENGTH, vocab_size=200, token_types=2))
+        facts = TokenizerFacts(folder=tokenizer_folder.name, onnx=None, max_length=MAX_LENGTH)
+        return BundleTokenizer(tokenizer_folder.parent, spec, facts)
 
     return make
 

@@ -1,11 +1,11 @@
 import itertools
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tokenizers import BertWordPieceTokenizer
 
+from trbert_deploy.bundle.manifest import TokenizerFacts
 from trbert_deploy.calib_data import evaluation_file
 from trbert_deploy.core.errors import InputError
 from trbert_deploy.core.request import check_request
@@ -44,10 +44,8 @@ def reference(tokenizer_folder):
 @pytest.fixture
 def make(tokenizer_folder):
     def make(task="sequence-classification", max_length=64, token_types=2, folder=tokenizer_folder):
-        facts = None if folder is None else SimpleNamespace(folder=folder.name, max_length=max_length)
-        manifest = SimpleNamespace(task=spec_of(task, token_types), tokenizer=facts)
-        parent = tokenizer_folder.parent
-        return BundleTokenizer(SimpleNamespace(folder=parent, path=parent.joinpath, manifest=manifest))
+        facts = None if folder is None else TokenizerFacts(folder=folder.name, onnx=None, max_length=max_length)
+        return BundleTokenizer(tokenizer_folder.parent, spec_of(task, token_types), facts)
 
     return make
 

@@ -125,16 +125,17 @@ def test_numbers_that_leave_some_out_still_count_from_zero(write):
 
 
 @pytest.mark.parametrize(
-    ("labels", "message"),
+    ("kind", "labels", "message"),
     [
-        ([0, 10_000_000], "labels up to 10000000, of which only 2 occur"),
-        ([0, 4, 4], "labels up to 4, of which only 2 occur"),
-        ([2], "labels up to 2, of which only 1 occur"),
-        ([7, 10**30, 9], f"labels up to {10**30}, of which only 3 occur"),
+        ("jsonl", [0, 10_000_000], "labels up to 10000000, of which only 2 occur"),
+        ("jsonl", [0, 4, 4], "labels up to 4, of which only 2 occur"),
+        ("jsonl", [2], "labels up to 2, of which only 1 occur"),
+        ("jsonl", [7, 2**63 - 1, 9], f"labels up to {2**63 - 1}, of which only 3 occur"),
+        ("csv", [7, 10**30, 9], f"labels up to {10**30}, of which only 3 occur"),
     ],
 )
-def test_numbers_that_are_somebodys_ids_need_names(write, labels, message):
-    file = write("jsonl", [{"text": "t", "label": label} for label in labels])
+def test_numbers_that_are_somebodys_ids_need_names(write, kind, labels, message):
+    file = write(kind, [{"text": "t", "label": label} for label in labels])
     with pytest.raises(InputError, match=message) as caught:
         read_examples(file)
     assert "--labels" in caught.value.hint

@@ -257,27 +257,38 @@ def test_the_teachers_outputs_are_its_own(trained, texts):
     assert logits.dtype == np.float32
 
 
-@pytest.mark.parametrize(("phase", "step"), [("fine-tuning", 11), ("selectors", 12), ("joint", 13)])
-def test_a_killed_run_goes_on_to_the_same_weights(phase, step, encoder, tmp_path):
-    """Dropout and sampling are at work, so the random generators have to be restored too."""
-    data = write_texts(tmp_path / "few.jsonl", 270)
+@pytest.fixture(scope="module")
+def short_run(encoder, tmp_path_factory):
+    """A training in one go, and how to train the same elsewhere; dropout and sampling are at work."""
+    folder = tmp_path_factory.mktemp("short")
+    data = write_texts(folder / "few.jsonl", 270)
     short = {"fine_tune_epochs": 1.0, "selector_epochs": 1.0, "joint_epochs": 1.0, "samples": 2}
     arguments = TrainingArguments(dropout=0.1, batch_size=16, save_every=6, **short)
-    run = {"alphas": [0.5], "device": "cpu"}
 
-    train(encoder, data, tmp_path / "whole", arguments, **run)
+    def train_into(out, **options):
+        train(encoder, data, out, arguments, alphas=[0.5], device="cpu", **options)
+
+    train_into(folder / "whole")
+    return folder / "whole", train_into
+
+
+@pytest.mark.parametrize(("phase", "step"), [("fine-tuning", 11), ("selectors", 12), ("joint", 13)])
+def test_a_killed_run_goes_on_to_the_same_weights(phase, step, short_run, tmp_path):
+    """The random generators have to be restored too."""
+    whole_folder, train_into = short_run
+    killed = tmp_path / "killed"
     with pytest.raises(KilledError):
-        train(encoder, data, tmp_path / "killed", arguments, **run, reporter=Told(phase, step))
-    assert not (tmp_path / "killed" / "alpha-0.5" / "model").exists()
-    train(encoder, data, tmp_path / "killed", arguments, **run)
+        train_into(killed, reporter=Told(phase, step))
+    assert not (killed / "alpha-0.5" / "model").exists()
+    train_into(killed)
     for part in ("teacher", "alpha-0.5/selectors", "alpha-0.5/model"):
-        whole = load_checkpoint(tmp_path / "whole" / part).model.state_dict()
-        resumed = load_checkpoint(tmp_path / "killed" / part).model.state_dict()
+        whole = load_checkpoint(whole_folder / part).model.state_dict()
+        resumed = load_checkpoint(killed / part).model.state_dict()
         assert whole.keys() == resumed.keys()
         for name, tensor in whole.items():
             assert torch.equal(tensor, resumed[name]), (part, name)
     for metrics in ("metrics.jsonl", "alpha-0.5/metrics.jsonl"):
-        whole_lines, resumed_lines = (read_metrics(tmp_path / run / metrics) for run in ("whole", "killed"))
+        whole_lines, resumed_lines = (read_metrics(run / metrics) for run in (whole_folder, killed))
         assert [line["step"] for line in whole_lines] == [line["step"] for line in resumed_lines]
 
 
@@ -296,7 +307,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_from_where_it_does(encoder, tm
     assert told.notes == [
         "training on 114 rows, 16 a step; evaluating on 6; phases: fine-tuning 7 steps, done; "
         "alpha 1 selectors 7 steps, from step 3 on; alpha 1 joint 4 steps",
-        "interrupted in alpha 1 joint; the same command again goes on after its step 0",
+        "interrupted in alpha 1 joint; the same command again goes on from its beginning",
     ]
     assert next(progress.done for progress in told.progresses if progress.part == "alpha 1 selectors") == 3
 
@@ -457,7 +468,7 @@ def test_ctrl_c_says_how_to_go_on(encoder, tmp_path):
         rest = process.stderr.read()
         assert process.wait(60) == 130
     assert begun
-    assert "interrupted in fine-tuning; the same command again goes on after its step" in rest
+    assert "interrupted in fine-tuning; the same command again goes on " in rest
     assert "Traceback" not in rest
 
 
@@ -477,7 +488,7 @@ def test_an_export_cuts_rows_where_the_training_did(cli, encoder, tmp_path):
     assert train(encoder, data, run, arguments, device="cpu") == first
     result = cli("export", run / "alpha-1" / "model", "--out", tmp_path / "bundle")
     assert result.exit_code == 0, result.stderr
-    (row,) = BundleTokenizer(open_bundle(tmp_path / "bundle")).encode([{"text": " ".join(FILLERS)}])
+    (row,) = BundleTokenizer.of(open_bundle(tmp_path / "bundle")).encode([{"text": " ".join(FILLERS)}])
     assert row.truncated
     assert row.length == 20
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from trbert_deploy.bench.options import BenchOptions
 from trbert_deploy.bench.quality import Flops, Quality
 from trbert_deploy.bench.stats import Latency, SpeedUp
+from trbert_deploy.core.options import config_of
 
 #: Grows by its second number when something is added, by its first when readers must be changed.
 SCHEMA_VERSION = "2.0"
@@ -121,6 +121,5 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """The report as JSON-ready values, what it is first."""
         values = dataclasses.asdict(self)
-        config = {name: str(value) if isinstance(value, Path) else value for name, value in values["config"].items()}
         first = {name: values.pop(name) for name in ("schema_version", "command", "created")}
-        return first | values | {"config": config}
+        return first | values | {"config": config_of(self.config)}

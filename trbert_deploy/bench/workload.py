@@ -109,12 +109,8 @@ def read_dataset(bundle: Bundle, path: Path, limit: int | None = None) -> Datase
     lines = list(islice(read_json_lines(path), limit))
     if not lines:
         raise InputError(f"{path} has no lines", 'write one JSON object a line, e.g. {"text": "...", "label": 1}')
-    rows, task = _tokenizer(bundle).encode(lines), bundle.manifest.task
+    rows, task = BundleTokenizer.of(bundle).encode(lines), bundle.manifest.task
     return Dataset(path.name, task, collate(rows, task), read_labels(bundle.manifest, lines))
-
-
-def _tokenizer(bundle: Bundle) -> BundleTokenizer:
-    return BundleTokenizer(bundle.folder, bundle.manifest.task, bundle.manifest.tokenizer)
 
 
 def random_dataset(bundle: Bundle, lengths: Sequence[int], seed: int) -> Dataset:
@@ -130,7 +126,7 @@ def random_dataset(bundle: Bundle, lengths: Sequence[int], seed: int) -> Dataset
             f"--length {task.max_length}",
         )
     inputs = random_batch(task, lengths, np.random.default_rng(seed))
-    if (ends := _tokenizer(bundle).ends) is not None:
+    if (ends := BundleTokenizer.of(bundle).ends) is not None:
         last = inputs["attention_mask"].sum(-1) - 1
         for position, token in ((last, ends[1]), (np.zeros_like(last), ends[0])):
             np.put_along_axis(inputs["input_ids"], position[..., None], token, -1)

@@ -46,11 +46,11 @@ class ModelFacts(_Part):
     source_class: str = Field(description="the class that its config.json named")
     model_class: str = Field(description="the class here, TRBertFor...")
     backbone: str = Field(description="transformers' model_type of its encoder")
-    num_layers: int = Field(ge=1, le=MOST_LAYERS)
-    hidden_size: int = Field(ge=1)
-    num_attention_heads: int = Field(ge=1)
-    intermediate_size: int = Field(ge=1)
-    parameters: int = Field(ge=1)
+    num_layers: int = Field(ge=1, le=MOST_LAYERS, description="transformer layers of its encoder")
+    hidden_size: int = Field(ge=1, description="width of a token's state")
+    num_attention_heads: int = Field(ge=1, description="of a layer")
+    intermediate_size: int = Field(ge=1, description="width of the feed-forward layers")
+    parameters: int = Field(ge=1, description="weights of the whole model, its scores and head included")
     labels: list[str] = Field(description="names of the classes by index; empty where the task has none")
 
 
@@ -62,9 +62,9 @@ class GraphFile(_Part):
     gather, ``budget`` how many tokens each row keeps.
     """
 
-    file: str
-    inputs: list[TensorSpec]
-    outputs: list[TensorSpec]
+    file: str = Field(description="its name in the bundle")
+    inputs: list[TensorSpec] = Field(description="in the graph's order")
+    outputs: list[TensorSpec] = Field(description="in the graph's order")
 
     @property
     def input_names(self) -> list[str]:
@@ -100,7 +100,7 @@ class QuantizationFacts(_Part):
         "around zero and float32 biases"
     )
     calibration: str = Field(description="name of the data that the ranges of activations were taken from")
-    calibration_rows: int = Field(ge=1)
+    calibration_rows: int = Field(ge=1, description="how many rows of it set the ranges")
     fp32_layers: list[int] = Field(description="encoder layers that were left in float32, because they suffer most")
     sensitivity: str = Field(description="JSON file: what quantizing each layer alone does to the answers")
 
@@ -108,15 +108,18 @@ class QuantizationFacts(_Part):
 class FileFacts(_Part):
     """One file of the bundle."""
 
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of its bytes, in hexadecimal")
+    bytes: int = Field(ge=0, description="its size")
 
 
 class Manifest(_Part):
     """A bundle's manifest."""
 
-    schema_version: str = Field(pattern=r"^[0-9]{1,6}\.[0-9]{1,6}$")
-    model: ModelFacts
+    schema_version: str = Field(
+        pattern=r"^[0-9]{1,6}\.[0-9]{1,6}$",
+        description="of this schema; readers refuse a larger first number than theirs",
+    )
+    model: ModelFacts = Field(description="what the graphs were made from")
     task: TaskSpec = Field(description="what the model takes and answers")
     reduction: ReductionSpec = Field(description="how it drops tokens")
     costs: Costs = Field(description="what its floating-point operations follow from")
@@ -124,11 +127,11 @@ class Manifest(_Part):
         description="what the matrix products of the encoder layers compute in; readers hold it against the graphs"
     )
     quantization: QuantizationFacts | None = Field(default=None, description="of int8 graphs")
-    opset: int
+    opset: int = Field(description="the version of ONNX's operators that every graph is of")
     stages: list[GraphFile] = Field(min_length=1, description="run one after the other")
     fused: GraphFile = Field(description="all stages in one graph")
     dense: GraphFile | None = Field(description="the same weights without reduction, to compare with")
-    tokenizer: TokenizerFacts | None
+    tokenizer: TokenizerFacts | None = Field(description="null where rows are token ids only")
     golden: str = Field(description="inputs with the PyTorch reference's answers, to replay on any runtime")
     reference: str | None = Field(description="folder of the PyTorch checkpoint")
     files: dict[str, FileFacts] = Field(description="every file of the bundle but the manifest itself")

@@ -10,6 +10,7 @@ import typer
 
 from trbert_deploy.cli.options import BundleArgument, JsonOption
 from trbert_deploy.cli.output import next_command, note, rows_table, stdout, write_json
+from trbert_deploy.core.options import config_of
 from trbert_deploy.runtimes.tensorrt.options import BuildOptions
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def build(bundle: BundleArgument, options: BuildOptions, as_json: JsonOption = F
         say=note,
     )
     if as_json:
-        document = {"schema_version": "2.0", "command": "build", "bundle": str(bundle)}
+        document = {
+            "schema_version": "2.0", "command": "build", "bundle": str(bundle), "config": config_of(options)
+        }  # fmt: skip
         write_json(document | dataclasses.asdict(report) | {"shapes": shapes.model_dump(mode="json")})
         return
     _show(report)

@@ -9,33 +9,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field, dataclass
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
-from rich.markup import escape
 
-from trbert_deploy.core.attributes import attribute_docs
+from trbert_deploy.cli.option_fields import Choices, OptionField, option_fields
 from trbert_deploy.core.errors import OptionError
-from trbert_deploy.core.flags import Flag, flag_of
-
-_FIRST_SENTENCE = re.compile(r"(.+?[.?!])(?=\s+[A-Z`\"]|$)", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Choices:
-    """The values of an option that depend on what is installed.
-
-    Attributes:
-        values: in order.
-        help: what each of them is.
-    """
-
-    values: Sequence[str]
-    help: str
 
 
 @dataclass(frozen=True, init=False)
@@ -61,13 +42,13 @@ def command(verb: Callable[..., None], choices: Mapping[str, Choices]) -> Callab
     """
     signature = inspect.signature(verb, eval_str=True)
     parameters: list[inspect.Parameter] = []
-    options: dict[str, tuple[type, list[_Option]]] = {}
+    options: dict[str, tuple[type, list[OptionField]]] = {}
     for parameter in signature.parameters.values():
         owner, wanted = _options_class(parameter.annotation)
         if owner is None:
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
             continue
-        own = [one for one in _options(owner, choices) if wanted is None or one.field.name in wanted]
+        own = [one for one in option_fields(owner, choices) if wanted is None or one.field.name in wanted]
         parameters += [one.parameter() for one in own]
         options[parameter.name] = owner, own
 
@@ -86,105 +67,6 @@ def command(verb: Callable[..., None], choices: Mapping[str, Choices]) -> Callab
     return run
 
 
-@dataclass(frozen=True)
-class _Option:
-    """A field as an option.
-
-    Attributes:
-        field: of the dataclass.
-        kind: its type, without None; of a tuple the type of its members.
-        several: whether it is a tuple.
-        optional: whether it may be None.
-        doc: of the field.
-        choices: see `Choices`.
-    """
-
-    field: Field[Any]
-    kind: Any
-    several: bool
-    optional: bool
-    doc: str
-    choices: Choices | None
-
-    @property
-    def flag(self) -> Flag:
-        """What the field's metadata say."""
-        return flag_of(self.field)
-
-    def parameter(self) -> inspect.Parameter:
-        """For Typer."""
-        said = self.flag
-        default: Any = self.field.default
-        if self.several:  # as it would be typed; None, where there is none, leaves it out of help
-            default = [",".join(map(str, default))] if default else None
-        info = typer.Option(
-            *self._names(),
-            help=self._help(),
-            min=None if self.several else said.minimum,
-            max=None if self.several else said.maximum,
-            metavar=said.metavar or ("X,Y,..." if self.several else None),
-            show_default=said.default or not self.optional,
-            hidden=said.hidden,
-        )
-        kind: Any = list[str] if self.several else self.kind
-        if self.choices is not None and not self.several:
-            kind = Literal[tuple(self.choices.values)]
-        if self.optional or self.several:
-            kind = kind | None
-        return inspect.Parameter(
-            self.field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=default,
-            annotation=Annotated[kind, info],
-        )
-
-    def value(self, given: Any) -> Any:
-        """The field's value.
-
-        Raises:
-            typer.BadParameter: a member of a list is none.
-        """
-        if not self.several:
-            return given
-        if not given:
-            return self.field.default
-        return tuple(self._member(text.strip()) for texts in given for text in texts.split(","))
-
-    def _names(self) -> tuple[str, ...]:
-        names = self.flag.names
-        if self.kind is bool and (self.optional or self.field.default):
-            return (f"{names[0]}/{names[0].replace('--', '--no-', 1)}",)
-        return names
-
-    def _help(self) -> str:
-        text = self.flag.help or first_sentence(self.doc)
-        if self.choices is not None:
-            text = f"{text} {self.choices.help}".strip()
-        return escape(text)
-
-    def _member(self, text: str) -> Any:
-        name, said = self.flag.names[0], self.flag
-        allowed = self.choices.values if self.choices is not None else get_args(self.kind)
-        if allowed:
-            if text not in allowed:
-                raise typer.BadParameter(f"{name} takes {', '.join(allowed)}, not {text!r}")
-            return text
-        try:
-            member = self.kind(text)
-        except ValueError:
-            raise typer.BadParameter(f"{name} takes a list of numbers with commas, not {text!r}") from None
-        if said.minimum is not None and not member >= said.minimum:
-            raise typer.BadParameter(f"{name} takes numbers from {said.minimum:g} on, not {text!r}")
-        return member
-
-
-def first_sentence(doc: str) -> str:
-    """The first sentence of a field's docstring, for a terminal: a capital, no marks of reStructuredText."""
-    found = _FIRST_SENTENCE.match(doc)
-    text = (found[1] if found else doc).replace('``"', "").replace('"``', "").replace("``", "")
-    return text[:1].upper() + text[1:]
-
-
 def _options_class(annotation: Any) -> tuple[type | None, tuple[str, ...] | None]:
     """The dataclass of a verb's parameter, None where it is Typer's own; and which of its fields, None for all."""
     wanted = None
@@ -192,22 +74,3 @@ def _options_class(annotation: Any) -> tuple[type | None, tuple[str, ...] | None
         annotation, *notes = get_args(annotation)
         wanted = next((note.names for note in notes if isinstance(note, Only)), None)
     return (annotation if isinstance(annotation, type) and dataclasses.is_dataclass(annotation) else None), wanted
-
-
-def _options(owner: type, choices: Mapping[str, Choices]) -> list[_Option]:
-    hints, docs = get_type_hints(owner), attribute_docs(owner)
-    fields = dataclasses.fields(owner)
-    made = []
-    for field in fields:
-        kind, optional = hints[field.name], False
-        if get_origin(kind) in (Union, UnionType):
-            optional = NoneType in get_args(kind)
-            kinds = [one for one in get_args(kind) if one is not NoneType]
-            kind = str if str in kinds else kinds[0]  # beside text there may be names for editors to offer
-        several = get_origin(kind) is tuple
-        kind = get_args(kind)[0] if several else kind
-        doc = docs[field.name]
-        for other in fields:  # a docstring names attributes, help names flags
-            doc = doc.replace(f"`{other.name}`", flag_of(other).names[0])
-        made.append(_Option(field, kind, several, optional, doc, choices.get(field.name) if kind is str else None))
-    return made

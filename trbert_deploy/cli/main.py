@@ -63,16 +63,34 @@ def _refuse(error: TRBertError, debug: bool) -> None:
     sys.exit(1)
 
 
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported: its C++ may call Python where no exception can pass, and aborts by one."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
 @contextmanager
 def heeding_signals(received: list[int]) -> Iterator[None]:
     """While inside, Ctrl-C and SIGTERM are exceptions, so that what is half-written is cleared away before the end.
+
+    They wait until a module that is being imported is there.
 
     Args:
         received: the signals that came are appended.
     """
 
+    def again(number: int, seconds: float) -> None:
+        main_thread = threading.main_thread().ident or 0
+        threading.Timer(seconds, signal.pthread_kill, [main_thread, number]).start()
+
     def end(number: int, frame: FrameType | None) -> None:
         received.append(number)
+        if _importing(frame):
+            again(number, 0.05)
+            return
         if number == signal.SIGTERM:
             sys.exit(128 + number)
         raise KeyboardInterrupt
@@ -80,8 +98,7 @@ def heeding_signals(received: list[int]) -> Iterator[None]:
     def end_again(failure: sys.UnraisableHookArgs) -> None:
         """Where the exception came up in a callback of the interpreter's, it has ended nothing."""
         if failure.exc_type in (KeyboardInterrupt, SystemExit) and received:
-            main_thread = threading.main_thread().ident or 0
-            threading.Timer(0.01, signal.pthread_kill, [main_thread, received[-1]]).start()
+            again(received[-1], 0.01)
         else:
             sys.__unraisablehook__(failure)
 
@@ -91,4 +108,5 @@ def heeding_signals(received: list[int]) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # there is nothing to clear away any more
+        # There is nothing to clear away any more; one that waited for an import is no longer needed.
+        signal.signal(signal.SIGINT, signal.SIG_IGN if received else signal.SIG_DFL)

@@ -8,14 +8,12 @@ from typing import Annotated
 
 import typer
 
-from trbert_deploy.cli.command import Choices
+from trbert_deploy.bench.options import ALL
+from trbert_deploy.cli.option_fields import Choices
 from trbert_deploy.runtimes.registry import RUNTIMES, RuntimePart, known_parts, targets
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that `export` wrote.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
-
-#: Of `--beside`: everything that is there.
-ALL = "all"
 
 
 def installed_choices() -> dict[str, Choices]:

@@ -28,10 +28,10 @@ def verify(
     """Check schema and hashes, and replay the golden vectors on a runtime (for ort staged and fused)."""
     from trbert_deploy.verification import verify_bundle
 
-    report = {"schema_version": "1.0", "command": "verify", "bundle": str(bundle)}
-    opened = _intact(bundle, report if as_json else None)
     part = RUNTIMES.get(options.runtime)
     options = part.resolve(options)
+    report = {"schema_version": "1.0", "command": "verify", "bundle": str(bundle)}
+    opened = _intact(bundle, report if as_json else None)
     results = verify_bundle(opened, options)
     passed = all(result.passed for result in results.values())
     files = len(opened.manifest.files)

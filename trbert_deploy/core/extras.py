@@ -15,6 +15,7 @@ PACKAGES = {
     "huggingface_hub": "torch",
     "matplotlib": "train",
     "onnx": "export",
+    "onnx_ir": "export",
     "onnxruntime": "cpu",
     "onnxruntime_extensions": "export",
     "onnxscript": "export",
@@ -81,6 +82,6 @@ def require_export(purpose: str) -> None:
     Raises:
         MissingExtraError: something is not.
     """
-    for package in ("torch", "transformers", "onnx", "onnxscript", "onnxruntime_extensions"):
+    for package in ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "onnxruntime_extensions"):
         require(package, purpose, extra="export")
     require("onnxruntime", purpose)

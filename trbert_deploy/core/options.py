@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -27,3 +28,8 @@ def with_changes(given: Options, changes: Mapping[str, Any], call: str) -> Optio
     if unknown := [name for name in changes if name not in known]:
         raise TypeError(f"{call}() takes no {', '.join(unknown)}; it takes {', '.join(known)}")
     return replace(given, **changes)
+
+
+def config_of(options: DataclassInstance) -> dict[str, Any]:
+    """The options as a report's ``config``: by attribute, ready for JSON."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}

@@ -16,6 +16,7 @@ TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 _LARGEST = 2**31 - 1
 _MOST_FIXED = 2**20  # so that an array of one row fills no memory
+_LARGEST_FLOAT32 = float(2**128 - 2**104)
 
 
 def check_task(task: TaskSpec) -> None:
@@ -40,6 +41,8 @@ def check_task(task: TaskSpec) -> None:
         raise ValueError(f"a task needs outputs, each once, not {outputs}")
     for output in task.outputs:
         _check_axes(output.name, output.axes)
+        if abs(output.padding) > _LARGEST_FLOAT32:
+            raise ValueError(f"{output.name}: its padding {output.padding:g} is larger than a float32 can be")
         if "length" in output.axes and (not output.per_token or task.sequences_axis):
             raise ValueError(f"{output.name}: length can be the second axis, of rows that are one sequence")
     if task.text is not None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+from trbert_deploy.bundle import Bundle
 from trbert_deploy.bundle.manifest import TokenizerFacts
 from trbert_deploy.core.errors import InputError
 from trbert_deploy.core.request import IntArray
@@ -63,6 +64,11 @@ class BundleTokenizer:
                 "export with the tokenizer the model was trained with, or give input_ids",
             )
         self._cls, self._sep, _ = empty_pair
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Self:
+        """The tokenizer of an open bundle."""
+        return cls(bundle.folder, bundle.manifest.task, bundle.manifest.tokenizer)
 
     @property
     def ends(self) -> tuple[int, int] | None:

@@ -97,7 +97,9 @@ class Steps:
         if self._phase is None:
             return f"interrupted; {self._folder.path} keeps what is done: the same command again goes on"
         part, result = self._phase
-        return f"interrupted in {part}; the same command again goes on after its step {steps_done(state_of(result))}"
+        done = steps_done(state_of(result))
+        where = f"after its step {done}" if done else "from its beginning"
+        return f"interrupted in {part}; the same command again goes on {where}"
 
     def _train(self, phase: Phase, part: str, schedule: Schedule, result: Path) -> None:
         """Run the phase whose result is to be saved at `result`."""

@@ -13,7 +13,7 @@ namespace {
 // The tasks that items are tokenized for, each with the vocabulary and length of a real bundle.
 std::vector<Bundle> bundles_of_tasks() {
     std::vector<Bundle> bundles;
-    const Json file = read_json_file(std::filesystem::path(TRBERT_SPEC_FOLDER) / "items.json");
+    const Json file = read_json_file(std::filesystem::path(TRBERT_SPEC_FOLDER) / "items.json", 1 << 24);
     for (const Json& task : file.at("tasks")) {
         Bundle bundle = open_bundle(test_bundle(), false);
         TaskSpec spec = read_task(task);

@@ -9,15 +9,13 @@
 
 namespace fs = std::filesystem;
 
-// A folder of links to the bundle's files, without its manifest; removed at the end.
+// A copy of the bundle without its manifest; removed at the end.
 class Folder {
 public:
     Folder() : path(fs::temp_directory_path() / ("trbert-fuzz-" + std::to_string(getpid()))) {
         fs::create_directories(path);
-        for (const auto& entry : fs::directory_iterator(fs::absolute(test_bundle()))) {
-            if (entry.path().filename() != "manifest.json")
-                fs::create_symlink(entry.path(), path / entry.path().filename());
-        }
+        fs::copy(test_bundle(), path, fs::copy_options::recursive);
+        fs::remove(path / "manifest.json");
     }
     ~Folder() { fs::remove_all(path); }
 

@@ -62,6 +62,7 @@ struct Engine::Impl {
             answer["kept"] = Prediction::array();
             for (const auto& reduction : output.kept) answer["kept"].push_back(reduction[index].size());
             if (row.truncated) answer["truncated"] = true;
+            if (row.empty) answer["empty"] = true;
             answers[places[index]] = answer.dump();
         }
     }
@@ -128,8 +129,7 @@ Verification Engine::verify() const {
                     "the golden vectors are of the reducing model: they cannot prove mode dense",
                     "verify an engine of mode staged or fused");
     }
-    const std::filesystem::path path = impl_->bundle.folder / std::filesystem::u8path(impl_->bundle.golden);
-    return replay(path, [this](const Inputs& inputs) { return impl_->run(inputs, true); });
+    return replay(impl_->bundle, [this](const Inputs& inputs) { return impl_->run(inputs, true); });
 }
 
 const Description& Engine::description() const { return impl_->description; }

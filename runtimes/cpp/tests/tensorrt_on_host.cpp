@@ -35,7 +35,7 @@ trbert::Verification verify(const Bundle& bundle, trbert::Mode mode, const std::
         engines.push_back(std::make_unique<HostEngine>(*pool, bundle, graph, header.profiles, *device));
     }
     const TensorRtRuntime runtime(std::move(pipeline), std::move(device), std::move(engines), shapes);
-    return replay(bundle.folder / bundle.golden,
+    return replay(bundle,
                   [&](const trbert::Inputs& inputs) { return runtime.run(Request(bundle.task, inputs), true); });
 }
 

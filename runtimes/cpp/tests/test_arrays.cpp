@@ -3,6 +3,8 @@
 #include <stdexcept>
 
 #include "core/arrays.hpp"
+#include "trbert/trbert.hpp"
+#include "vectors.hpp"
 
 using namespace trbert::internal;
 
@@ -25,14 +27,29 @@ TEST_CASE("lists that are no arrays are refused") {
     CHECK_THROWS_AS(floats_of(parse_json("[null]")), std::invalid_argument);
 }
 
-TEST_CASE("JSON nested too deeply is refused") {
-    CHECK_NOTHROW(parse_json(std::string(60, '[') + std::string(60, ']')));
-    CHECK_THROWS_AS(parse_json(std::string(100'000, '[')), std::invalid_argument);
-    CHECK_THROWS_AS(parse_json(std::string(1000, '[') + std::string(1000, ']')), std::invalid_argument);
+TEST_CASE("texts are JSON or not as the vectors say") {
+    const Json file = vectors("json_texts.json");
+    for (const Json& entry : file.at("read")) {
+        const std::string text = entry;
+        CAPTURE(text);
+        CHECK(parse_json(text) == Json::parse(text));
+    }
+    for (const Json& entry : file.at("refused")) {
+        const std::string text = entry;
+        CAPTURE(text);
+        CHECK_THROWS_AS(parse_json(text), std::invalid_argument);
+    }
+}
+
+TEST_CASE("what is no regular file, or too large, is not read") {
+    CHECK_THROWS_WITH_AS(read_json_file(kSpecFolder / "grouping.json", 100), doctest::Contains("more than the 100"),
+                         trbert::Error);
+    CHECK_THROWS_WITH_AS(read_json_file(kSpecFolder, 100), doctest::Contains("not a regular file"), trbert::Error);
+    CHECK_THROWS_WITH_AS(read_json_file("/dev/zero", 100), doctest::Contains("not a regular file"), trbert::Error);
 }
 
 TEST_CASE("messages hold no bytes of what was malformed") {
-    for (const char* text : {"\xff", "{\"a\": \"\xed\xa0\x80\"}", "\x01"}) {
+    for (const char* text : {"\xff", "{\"a\": \"\xed\xa0\x80\"}", "\x01", "{\"\\n\": 1, \"\\n\": 2}"}) {
         try {
             parse_json(text);
             FAIL("not refused");

@@ -1,9 +1,11 @@
 #include <doctest/doctest.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <fstream>
 
 #include "bundle/check_task.hpp"
+#include "bundle/files.hpp"
 #include "bundle/golden.hpp"
 #include "bundle/reader.hpp"
 #include "bundle/schema_1.hpp"
@@ -18,6 +20,7 @@ namespace {
 
 const fs::path kOldBundles = fs::path(TRBERT_FIXTURES_FOLDER) / "schema_1";
 
+Json manifest_of(const std::string& name) { return read_json_file(kOldBundles / name / "manifest.json", kMostBytes); }
 Bundle old_bundle(const std::string& name) { return open_bundle(kOldBundles / name, true); }
 
 }  // namespace
@@ -66,7 +69,7 @@ TEST_CASE("bundles of schema 1 prove themselves") {
 }
 
 TEST_CASE("a single label of schema 1 was never a choice, and unknown tasks are none") {
-    Json manifest = read_json_file(kOldBundles / "sequence-classification" / "manifest.json");
+    Json manifest = manifest_of("sequence-classification");
     manifest["model"]["labels"] = {"score"};
     CHECK(from_schema_1(manifest).at("task").at("decoding").at("parameters").at("activation") == "identity");
     manifest["precision"] = "fp16";
@@ -75,46 +78,109 @@ TEST_CASE("a single label of schema 1 was never a choice, and unknown tasks are 
     CHECK_THROWS_WITH_AS(from_schema_1(manifest), doctest::Contains("unknown task \"poetry\""), std::invalid_argument);
 }
 
-TEST_CASE("tasks whose parts do not go together are refused") {
-    const Json tasks = vectors("encoding.json").at("tasks");
-    const auto refused = [&](const char* name, const std::string& pointer, const Json& value) {
-        Json task = tasks.at(name);
-        task[Json::json_pointer(pointer)] = value;
+TEST_CASE("tasks are refused where the vectors say that they contradict themselves") {
+    const Json file = vectors("specs.json");
+    for (const Json& test : file.at("cases")) {
+        CAPTURE(test.dump());
+        const Json task = file.at("tasks").at(test.at("task").get<std::string>()).patch(test.at("patch"));
+        const auto check = [&] { check_task(read_task(task)); };
+        if (test.at("accepted").get<bool>()) CHECK_NOTHROW(check());
+        else CHECK_THROWS_AS(check(), std::exception);
+    }
+}
+
+TEST_CASE("manifests that contradict themselves are refused") {
+    const Json manifest = from_schema_1(manifest_of("question-answering"));
+    CHECK_NOTHROW(read_manifest(manifest));
+    const auto refused = [&](const std::string& pointer, const Json& value, const char* what) {
+        Json changed = manifest;
+        changed[Json::json_pointer(pointer)] = value;
         CAPTURE(pointer);
         CAPTURE(value.dump());
-        CHECK_THROWS_AS(check_task(read_task(task)), std::exception);
+        CHECK_THROWS_WITH_AS(read_manifest(changed), doctest::Contains(what), std::exception);
     };
-    for (const Json& task : tasks) CHECK_NOTHROW(check_task(read_task(task)));
-    refused("passages", "/inputs/0/name", "ids");
-    refused("passages", "/inputs/1/name", "token_type_ids");
-    refused("passages", "/inputs/0/axes", {"length", "batch"});
-    refused("passages", "/inputs/0/axes", {"batch", "length", "more"});
-    refused("passages", "/inputs/1/axes", {"batch", "tokens"});
-    refused("passages", "/inputs/2/maximum", nullptr);
-    refused("passages", "/inputs/2/maximum", -1);
-    refused("passages", "/inputs/3/axes", Json::array());
-    refused("passages", "/inputs/3/axes", {"batch", 0});
-    refused("passages", "/inputs/3/axes", {"batch", 1.5});
-    refused("passages", "/inputs/3/maximum_from_length", std::int64_t{1} << 62);
-    refused("passages", "/max_length", 0);
-    refused("passages", "/outputs", Json::array());
-    refused("passages", "/outputs/0/axes", {"labels"});
-    refused("passages", "/protected_from", "nothing");
-    refused("passages", "/protected_from", "boxes");
-    refused("passages", "/sequences_axis", "shapes");
-    refused("passages", "/decoding/parameters", 3);
-    refused("passages", "/text/truncation", "shortest_first");
-    refused("passages", "/text/truncation", "longest_first");  // of three parts
-    refused("passages", "/text/cut", nullptr);
-    refused("passages", "/text/cut", "title");  // which an item may lack
-    refused("passages", "/text/offsets", "nothing");
-    refused("passages", "/text/each", "body");
-    refused("passages", "/text/ends/boxes", "query");
-    refused("passages", "/text/ends/query_end", "title");
-    refused("passages", "/text/segments/2/tokens", {"<sep>"});
-    refused("multiple-choice", "/sequences_axis", nullptr);
-    refused("multiple-choice", "/sequences_axis", "length");
-    refused("multiple-choice", "/text/each", nullptr);
+    refused("/stages", {manifest.at("stages")[0], manifest.at("stages")[2]}, "stages do not fit");
+    refused("/reduction/layers", {2, 1}, "must ascend");
+    refused("/reduction/layers", {1, 99}, "be the model's");
+    refused("/reduction/fractions", {0.4}, "fractions do not fit");
+    refused("/reduction/fractions", {0.4, 0.5}, "cannot grow");
+    refused("/reduction/fractions", {1.5, 0.5}, "must lie in");
+    refused("/reduction/fractions", {0.4, 1e-7}, "must lie in");
+    refused("/reduction/fractions", {0.4, true}, "a number is wanted");
+    refused("/reduction/mode", "policy", "fractions do not fit");
+    refused("/reduction/mode", "both", "unknown mode");
+    refused("/reduction/fate", "gone", "unknown fate");
+    refused("/costs/reduction_layers", {1, 3}, "the costs are not");
+    refused("/model/num_layers", 2, "be the model's");
+    refused("/precision", "bf16", "unknown precision");
+    refused("/precision", "int8", "quantization is said");
+    refused("/stages/0/inputs/0/name", "words", "which nothing gives");
+    refused("/stages/0/inputs/1/name", "input_ids", "two tensors of the name");
+    refused("/stages/0/outputs/2/name", "others", "gives no keep_count");
+    refused("/stages/2/outputs/-", {{"name", "more"}, {"axes", {"batch"}}, {"dtype", "int64"}}, "more than the task's");
+    refused("/fused/outputs/0/dtype", "complex64", "unknown type complex64");
+    refused("/fused/inputs/0/axes", {"batch", "words"}, "with other axes");
+    refused("/fused/file", "nowhere.onnx", "refers to nowhere.onnx");
+    refused("/files/model.onnx/sha256", "ABC", "hexadecimal");
+    refused("/files/model.onnx/bytes", -1, "must be at least");
+    refused("/tokenizer", {{"folder", "tokenizer"}, {"max_length", 8}}, "refers to tokenizer/tokenizer.json");
+}
+
+TEST_CASE("files outside the bundle are not taken for its own") {
+    for (const char* name : {"a/../../b", "..", "/etc/passwd", "a\\b", "c:b"}) CHECK(!is_inside(std::string(name)));
+    CHECK(!is_inside(std::string("a\0b", 3)));
+    for (const char* name : {"a", "a/b.onnx", "..a/b", "a..b"}) CHECK(is_inside(name));
+    const fs::path folder = fs::temp_directory_path() / ("trbert-links-" + std::to_string(getpid()));
+    const fs::path snapshot = folder / "snapshots" / "1";
+    fs::create_directories(snapshot / "within");
+    std::ofstream(snapshot / "within" / "one") << "12345";
+    std::ofstream(folder / "two") << "12345";
+    fs::create_symlink("within/one", snapshot / "one");
+    fs::create_symlink("../../two", snapshot / "two");
+    Bundle bundle;
+    bundle.folder = snapshot;
+    for (const char* name : {"one", "two", "three", "within"}) bundle.files[name] = {"", 5};
+    CHECK(damage(bundle, "one", false).empty());
+    CHECK(damage(bundle, "one", true) == "the sha256 of one is not the manifest's");
+    CHECK(damage(bundle, "two", false) == "two is a link that leaves the bundle");
+    CHECK(damage(bundle, "three", false) == "three is missing");
+    CHECK(damage(bundle, "within", false) == "within is not a file");
+    fs::create_directories(folder / "blobs");  // as in the cache of the Hugging Face Hub
+    CHECK(damage(bundle, "two", false).empty());
+    bundle.files["two"].bytes = 4;
+    CHECK(damage(bundle, "two", false) == "two has 5 bytes, the manifest says 4");
+    fs::remove_all(folder);
+}
+
+TEST_CASE("golden vectors that would prove nothing are refused") {
+    const Bundle bundle = old_bundle("sequence-classification");
+    const trbert::Engine engine((kOldBundles / "sequence-classification").string());
+    const auto run = [&](const trbert::Inputs& inputs) { return engine.run(inputs, true); };
+    const fs::path path = fs::temp_directory_path() / ("trbert-golden-" + std::to_string(getpid()));
+    Bundle elsewhere = bundle;
+    elsewhere.folder = path.parent_path();
+    elsewhere.golden = path.filename().string();
+    const Json golden = read_json_file(bundle.folder / bundle.golden, kMostBytes);
+    const auto refused = [&](const std::string& pointer, const Json& value, const char* what) {
+        Json changed = golden;
+        changed[Json::json_pointer(pointer)] = value;
+        std::ofstream(path) << changed;
+        CAPTURE(pointer);
+        CHECK_THROWS_WITH_AS(replay(elsewhere, run), doctest::Contains(what), trbert::Error);
+    };
+    refused("/tolerance", 0.1, "tolerance is more than fp32 allows");
+    refused("/tolerance", -1, "tolerance is more than fp32 allows");
+    refused("/max_flips", 0.01, "max_flips is more than fp32 allows");
+    refused("/schema_version", "2.0", "schema_version is not 1.x");
+    refused("/batches", Json::array(), "it is empty");
+    refused("/batches/0/inputs/input_ids", {{1, 2}}, "holds no golden vectors");
+    refused("/batches/0/kept/0/0", {3, 2}, "do not ascend");
+    refused("/batches/0/kept/0/0", Json::array(), "do not ascend");
+    refused("/batches/0/kept/0/0", {999}, "do not ascend, or are not among");
+    refused("/batches/0/kept/0", Json::array(), "another number of rows");
+    refused("/batches/0/kept", Json::array(), "another number of reductions");
+    refused("/batches/0/outputs/logits/0/0", 1e39, "larger than a float32");
+    fs::remove(path);
 }
 
 TEST_CASE("SHA-256 of known texts") {  // FIPS 180-4, appendix B

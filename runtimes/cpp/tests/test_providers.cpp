@@ -47,7 +47,7 @@ struct ProviderBench {
         return pipeline.run(*runner, Request(bundle.task, inputs), true);
     }
     trbert::Verification verify() {
-        return replay(bundle.folder / bundle.golden, [&](const trbert::Inputs& inputs) { return run(inputs); });
+        return replay(bundle, [&](const trbert::Inputs& inputs) { return run(inputs); });
     }
 
     Bundle bundle;

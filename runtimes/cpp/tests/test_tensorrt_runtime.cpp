@@ -42,7 +42,7 @@ struct Bench {
         return runtime->run(Request(bundle.task, inputs), want_kept);
     }
     trbert::Verification verify() const {
-        return replay(bundle.folder / bundle.golden, [&](const trbert::Inputs& inputs) { return run(inputs); });
+        return replay(bundle, [&](const trbert::Inputs& inputs) { return run(inputs); });
     }
 
     Bundle bundle;

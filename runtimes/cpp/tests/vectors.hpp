@@ -5,6 +5,7 @@
 #include <fstream>
 #include <string>
 
+#include "bundle/check_task.hpp"
 #include "bundle/read_specs.hpp"
 #include "core/arrays.hpp"
 #include "core/json.hpp"
@@ -18,10 +19,13 @@ inline nlohmann::ordered_json ordered_vectors(const std::string& name) {
     return nlohmann::ordered_json::parse(std::ifstream(kSpecFolder / name));
 }
 
-inline Json vectors(const std::string& name) { return read_json_file(kSpecFolder / name); }
+inline constexpr std::uintmax_t kMostBytes = std::uintmax_t{1} << 24;
+inline Json vectors(const std::string& name) { return read_json_file(kSpecFolder / name, kMostBytes); }
 
 inline TaskSpec task_of(const Json& file, const Json& test) {
-    return read_task(file.at("tasks").at(test.at("task").get<std::string>()));
+    const TaskSpec task = read_task(file.at("tasks").at(test.at("task").get<std::string>()));
+    check_task(task);
+    return task;
 }
 
 // Arrays by name as nested lists.

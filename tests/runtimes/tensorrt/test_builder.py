@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import onnx
 import pytest
+from graph_files import save_graph
 from onnx import TensorProto, helper
 
 from trbert_deploy.bundle import GraphFile
 from trbert_deploy.core.errors import MissingExtraError, TRBertError
 from trbert_deploy.core.specs import TensorSpec
-from trbert_deploy.export.graphs import save_graph
 from trbert_deploy.runtimes.profiles import Profile, own_axes, stage_profiles
 from trbert_deploy.runtimes.shape_buckets import ShapeBuckets
 from trbert_deploy.runtimes.tensorrt.builder import BuildSettings, build_engine
@@ -32,7 +32,7 @@ def every_flavor(request):
 
 
 def build(flavor, graph, profiles, folder, settings=BuildSettings(optimization_level=0)):  # noqa: B008
-    described = save_graph(graph, folder, "graph.onnx")
+    described = save_graph(graph, folder)
     said = []
     built = build_engine(flavor, folder, described, profiles, settings, said.append)
     assert len(built.serialized) > 10_000
@@ -60,15 +60,32 @@ def test_policy_stages_and_dense(golden_name, traced, every_flavor, tmp_path):
     build(every_flavor, case.dense(), profiles_of(case.model, shapes, 0)[-1:], tmp_path)
 
 
-def test_budget_stages_and_fused(golden_name, traced, every_flavor, tmp_path):
-    case = traced(golden_name)
+def assert_budgets_build(case, flavor, folder):
     keep = BUDGET[: case.model.num_stages - 1]
     shapes = ShapeBuckets(lengths=(64,), kept=((32,),) * len(keep), rows=4, entries=5)
     many = [profiles_of(case.model, shapes, stage)[-1:] for stage in range(len(keep))]
     for stage, graph in enumerate(case.stages(True)[:-1]):  # the last is the same in both modes
-        build(every_flavor, graph, many[stage], tmp_path)
+        build(flavor, graph, many[stage], folder)
     if case.model.task.protected_from is None:
-        build(every_flavor, case.fused(keep), many[0], tmp_path)
+        build(flavor, case.fused(keep), many[0], folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bert-sequence-classification",
+        "bert-wikihop",
+        "distilbert-multiple-choice",
+        "distilbert-question-answering",
+    ],
+)
+def test_budget_stages_and_fused(name, traced, every_flavor, tmp_path):
+    assert_budgets_build(traced(name), every_flavor, tmp_path)
+
+
+@pytest.mark.slow
+def test_budget_stages_and_fused_of_every_checkpoint(golden_name, traced, every_flavor, tmp_path):
+    assert_budgets_build(traced(golden_name), every_flavor, tmp_path)
 
 
 @pytest.mark.parametrize("stage", [0, 1])

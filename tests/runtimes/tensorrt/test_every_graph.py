@@ -6,19 +6,18 @@ Small float32 graphs are built in `test_builder`; what a bundle's label has to d
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 import pytest
-from onnxruntime.quantization import CalibrationMethod
-from onnxruntime.quantization.calibrate import TensorsData
+from graph_files import save_graph
 
 from trbert_deploy.checkpoint import load_checkpoint
 from trbert_deploy.export.fuse import fuse
-from trbert_deploy.export.graphs import save_graph
-from trbert_deploy.export.half import to_half
-from trbert_deploy.export.quantize import layer_products, to_int8
+from trbert_deploy.export.graphs import Graphs, from_message, to_message
+from trbert_deploy.export.half import Half
+from trbert_deploy.export.quantize import Quantize, layer_products, products
 from trbert_deploy.model import TRBertConfig, model_class
 from trbert_deploy.runtimes.profiles import own_axes, stage_profiles
 from trbert_deploy.runtimes.shape_buckets import ShapeBuckets
@@ -29,55 +28,60 @@ from trbert_deploy.tasks import TASKS
 
 BUDGET = (0.4, 0.15)
 PRECISIONS = ("fp32", "fp16", "int8")
+MODES = ("policy", "budget", "dense")
 QUICKLY = BuildSettings(optimization_level=0)
 
 
 @dataclasses.dataclass
 class Part:
     name: str
-    graph: onnx.ModelProto
+    graph: ir.Model
     stage: int
 
 
-def in_precision(graph: onnx.ModelProto, precision: str, model) -> onnx.ModelProto:
+def in_precision(graphs: Graphs, precision: str, model) -> Graphs:
     if precision == "fp16":
-        return to_half(graph, [output.name for output in model.task.outputs])
+        half = Half([output.name for output in model.task.outputs])
+        return graphs.apply(lambda file: half)
     if precision == "int8":
-        products = layer_products(graph)
-        names = {name for own in products.values() for name in own}
-        read = {node.input[0] for node in graph.graph.node if node.name in names}
-        # Whether a graph builds has nothing to do with how wide its ranges are.
-        ends = {name: (np.array(-1, dtype=np.float32), np.array(1, dtype=np.float32)) for name in read}
-        return to_int8(graph, TensorsData(CalibrationMethod.MinMax, ends), "tensorrt", list(products))
-    return graph
+        passes = {file: quantize(graph, graphs.layers) for file, graph in graphs.named()}
+        return graphs.apply(passes.__getitem__)
+    return graphs
 
 
-def parts_of(case, precision: str, whole: bool) -> Iterator[Part]:
-    """Stages of both modes, of which the last is the same, the dense graph, and the fused one in budget mode.
+def quantize(graph: ir.Model, layers) -> Quantize:
+    """Whether a graph builds has nothing to do with how wide its ranges are."""
+    names = [name for own in layer_products(graph.graph, layers).values() for name in own]
+    read = {node.inputs[0].name for node in products(graph.graph) if node.name in names}
+    return Quantize(dict.fromkeys(read, (np.float32(-1), np.float32(1))), "tensorrt", names)
 
-    Where not the whole is wanted, what the fused graph holds too is left out: stages in budget mode, the dense graph.
-    """
+
+def parts_of(case, precision: str, modes: Sequence[str]) -> Iterator[Part]:
+    """Stages of these modes, of which the last is the same; with budgets the fused graph, in mode "dense" that."""
     model = case.model
-    policy, by_budget = ([in_precision(one, precision, model) for one in case.stages(mode)] for mode in (False, True))
-    fused = model.task.protected_from is None  # where tokens are protected, how many go on depends on the data
-    for stage, graph in enumerate(policy):
-        yield Part(f"policy, stage {stage}", graph, stage)
-    if fused:
-        keep = BUDGET[: model.num_stages - 1]
-        yield Part("fused", fuse(by_budget, keep, model.spec), 0)
-    if whole or not fused:
-        for stage, graph in enumerate(by_budget[:-1]):
+    if "policy" in modes:
+        for stage, graph in enumerate(in_precision(case.graphs(False), precision, model).stages):
+            yield Part(f"policy, stage {stage}", graph, stage)
+    if "budget" in modes:
+        stages = in_precision(case.graphs(True), precision, model).stages
+        for stage, graph in enumerate(stages[:-1] if "policy" in modes else stages):
             yield Part(f"budget, stage {stage}", graph, stage)
-        yield Part("dense", in_precision(case.dense(), precision, model), 0)
+        if model.task.protected_from is None:  # where tokens are protected, how many go on depends on the data
+            yield Part("fused", fuse(stages, BUDGET[: model.num_stages - 1], model.spec), 0)
+    if "dense" in modes:
+        graphs = dataclasses.replace(case.graphs(False), dense=from_message(case.dense()))
+        dense = in_precision(graphs, precision, model).dense
+        assert dense is not None
+        yield Part("dense", dense, 0)
 
 
-def assert_builds(case, precision: str, folder, *, whole: bool = True) -> None:
+def assert_builds(case, precision: str, folder, modes: Sequence[str] = MODES) -> None:
     model, rtx = case.model, find_flavor("rtx")
     most = min(64, model.config.backbone.max_position_embeddings)
     kept = ((most // 4, most // 2),) * (model.num_stages - 1)
     shapes = ShapeBuckets(lengths=(most // 2, most), kept=kept, rows=1, entries=5)
-    for part in parts_of(case, precision, whole):
-        described = save_graph(part.graph, folder, "graph.onnx")
+    for part in parts_of(case, precision, modes):
+        described = save_graph(to_message(part.graph), folder)
         said = []
         profiles = stage_profiles(shapes, part.stage, full_length=model.full_length, own=own_axes(model.spec))
         assert len(profiles) == 2
@@ -91,16 +95,16 @@ def assert_builds(case, precision: str, folder, *, whole: bool = True) -> None:
         assert {built.types[name] for name in built.types if name in outputs} <= {"float"}, part.name
 
 
-@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_upstreams_checkpoints(golden_name, traced, tmp_path, precision, whole):
-    assert_builds(traced(golden_name), precision, tmp_path, whole=whole)
+def test_every_task(selecting, traced, tmp_path, precision):
+    name, keep = selecting
+    assert_builds(traced(name), precision, tmp_path, ["budget" if keep else "policy"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_token_classification(traced, tmp_path, precision):
-    """Upstream has no such checkpoint."""
-    assert_builds(traced("tokens"), precision, tmp_path)
+def test_upstreams_checkpoints(golden_name, traced, tmp_path, precision):
+    assert_builds(traced(golden_name), precision, tmp_path)
 
 
 def bert_base(traced_model, layers: int, **shape: int):
@@ -138,6 +142,7 @@ def shipped(traced_model):
     return traced_model(load_checkpoint(DEFAULT_MODEL).model)
 
 
+@pytest.mark.parametrize("modes", [("policy",), pytest.param(MODES, marks=pytest.mark.slow)], ids="-".join)
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_the_model_that_ships_with_the_project(shipped, tmp_path, precision):
-    assert_builds(shipped, precision, tmp_path)
+def test_the_model_that_ships_with_the_project(shipped, tmp_path, precision, modes):
+    assert_builds(shipped, precision, tmp_path, modes)

@@ -17,6 +17,7 @@ from trbert_deploy.bundle import open_bundle
 from trbert_deploy.core.errors import DeviceError
 from trbert_deploy.core.request import check_request
 from trbert_deploy.core.specs import ReductionSpec
+from trbert_deploy.export.graphs import to_message
 from trbert_deploy.export.trace import trace_stage
 from trbert_deploy.runtimes import shape_buckets
 from trbert_deploy.runtimes.options import LoadOptions
@@ -234,7 +235,7 @@ def test_shapes_beyond_the_buckets_name_the_command(traced, host_engines, host_d
     setup = Setup(case, (), engines_of(host_engines, case, case.stages(False), host_device, wide), host_device, wide)
     with pytest.raises(EngineError, match="at most 2 candidates, this batch has 4") as caught:
         setup.run(batch_of(random_rows(case.model, [9])))
-    assert "--max-items 4" in caught.value.hint
+    assert "--max-entries 4" in caught.value.hint
 
 
 @pytest.fixture
@@ -279,7 +280,7 @@ def test_outputs_over_tokens_of_a_head_that_reads_no_mask(
     monkeypatch.setattr(TokenHead, "reads", ())
     monkeypatch.setattr(TokenHead, "forward", lambda head, states, inputs: (head.classifier(states),))
     model = tiny_model("token-classification", layers=2, reduction_layers=[1], seed=5)
-    graphs = [trace_stage(model, stage, False) for stage in range(2)]
+    graphs = [to_message(trace_stage(model, stage, False)) for stage in range(2)]
     engines = host_engines(graphs, SHAPES, model.spec, host_device, full_length=True)
     assert "attention_mask" not in engines[1].inputs
     worker = Worker(host_device, engines, SHAPES, model.spec)

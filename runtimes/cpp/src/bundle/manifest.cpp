@@ -23,16 +23,35 @@ std::string read_sha256(const Json& value) {
     return text;
 }
 
-// int8 bundles say how they were quantized, and those only.
-std::string read_int8_form(const Json& manifest) {
+std::string read_precision(const Json& manifest) {
     const std::string precision = manifest.at("precision");
     require(precision == "fp32" || precision == "fp16" || precision == "int8", "unknown precision " + precision);
+    return precision;
+}
+
+// int8 bundles say how they were quantized, and those only.
+std::string read_int8_form(const Json& manifest, const std::string& precision) {
     const Json* facts = value_of(manifest, "quantization");
     require((precision == "int8") == (facts != nullptr), "quantization is said of int8 bundles, and of those only");
     if (facts == nullptr) return "";
     const std::string form = facts->at("form");
     require(form == "cpu" || form == "tensorrt", "unknown form of int8 " + form);
     return form;
+}
+
+// The reductions fit the stages, the layers and what the costs are counted by.
+void check_reduction(const Bundle& bundle, const Json& manifest) {
+    const auto& layers = bundle.reduction.layers;
+    require(bundle.stages.size() == bundle.reductions() + 1, "the stages do not fit the reductions");
+    const std::int64_t count = at_least(1, manifest.at("model"), "num_layers");
+    std::int64_t least = 0;
+    for (const std::int64_t layer : layers) {
+        require(least <= layer && layer < count, "the layers of the reduction must ascend and be the model's");
+        least = layer + 1;
+    }
+    const Json* charged = value_of(manifest.at("costs"), "reduction_layers");
+    require(Json(layers) == (charged != nullptr ? *charged : Json::array()),
+            "the reduction_layers of the costs are not the reduction's");
 }
 
 // Everything that the manifest refers to is one of the files that it vouches for.
@@ -63,10 +82,11 @@ Bundle read_manifest(const Json& manifest) {
     manifest.at("model").at("labels").get_to(bundle.labels);
     bundle.reduction = read_reduction(manifest.at("reduction"));
     for (const Json& stage : manifest.at("stages")) bundle.stages.push_back(read_graph(stage));
-    require(bundle.stages.size() == bundle.reductions() + 1, "the stages do not fit the reductions");
+    check_reduction(bundle, manifest);
     bundle.fused = read_graph(manifest.at("fused"));
     if (const Json& dense = manifest.at("dense"); !dense.is_null()) bundle.dense = read_graph(dense);
-    bundle.int8_form = read_int8_form(manifest);
+    bundle.precision = read_precision(manifest);
+    bundle.int8_form = read_int8_form(manifest, bundle.precision);
     if (const Json& facts = manifest.at("tokenizer"); !facts.is_null())
         bundle.tokenizer = {facts.at("folder"), at_least(1, facts, "max_length")};
     manifest.at("golden").get_to(bundle.golden);

@@ -43,6 +43,7 @@ struct Bundle {
     std::vector<GraphFile> stages;  // one more than reductions
     GraphFile fused;
     std::optional<GraphFile> dense;
+    std::string precision;  // "fp32", "fp16" or "int8"
     std::string int8_form;  // of int8 graphs: "cpu" or "tensorrt"
     std::optional<TokenizerFacts> tokenizer;
     std::string golden;

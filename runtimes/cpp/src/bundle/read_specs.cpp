@@ -1,15 +1,21 @@
 #include "bundle/read_specs.hpp"
 
-#include <cmath>
 #include <stdexcept>
+
+#include "core/selection.hpp"
 
 namespace trbert::internal {
 namespace {
 
 using Names = std::vector<std::string>;
 
-// Enough for any length, and far from where sums overflow.
-constexpr std::int64_t kFarthest = std::int64_t{1} << 40;
+// An integer of 32 bits, not below `least`.
+std::int64_t within(const Json& value, std::int64_t least, const std::string& name) {
+    const std::int64_t given = whole_number(value);
+    require(least <= given && given <= kLargest,
+            name + " must lie in " + std::to_string(least) + " to " + std::to_string(kLargest));
+    return given;
+}
 
 std::string text_or(const Json& object, const char* name, const std::string& otherwise) {
     const auto found = object.find(name);
@@ -23,12 +29,12 @@ std::optional<std::string> optional_text(const Json& object, const char* name) {
 
 std::optional<std::int64_t> optional_integer(const Json& object, const char* name) {
     const Json* value = value_of(object, name);
-    return value ? std::optional(integer(*value)) : std::nullopt;
+    return value ? std::optional(within(*value, -kLargest - 1, name)) : std::nullopt;
 }
 
 std::int64_t integer_or(const Json& object, const char* name, std::int64_t otherwise) {
     const auto found = object.find(name);
-    return found == object.end() ? otherwise : integer(*found);
+    return found == object.end() ? otherwise : within(*found, -kLargest - 1, name);
 }
 
 // Which of the words an optional entry is, by number; the first where it is not there.
@@ -51,15 +57,12 @@ InputSpec read_input(const Json& part) {
     spec.otherwise = optional_integer(part, "default");
     spec.key = text_or(part, "key", "");
     if (spec.key.empty()) spec.key = spec.name;
-    const std::int64_t beyond = spec.maximum_from_length.value_or(0);
-    require(-kFarthest < beyond && beyond < kFarthest, "maximum_from_length of " + spec.name + " is out of range");
     return spec;
 }
 
 OutputSpec read_output(const Json& part) {
     const auto padding = part.find("padding");
-    return {part.at("name"), read_axes(part.at("axes")),
-            padding == part.end() ? 0.0F : static_cast<float>(number(*padding))};
+    return {part.at("name"), read_axes(part.at("axes")), padding == part.end() ? 0.0F : float_of(*padding)};
 }
 
 TextSpec read_text(const Json& part) {
@@ -67,7 +70,7 @@ TextSpec read_text(const Json& part) {
     part.at("forms").get_to(spec.forms);
     part.at("positional").get_to(spec.positional);
     for (const Json& segment : part.at("segments"))
-        spec.segments.push_back({integer(segment.at("token_type")), segment.at("tokens").get<Names>()});
+        spec.segments.push_back({within(segment.at("token_type"), 0, "token_type"), segment.at("tokens").get<Names>()});
     using Truncation = TextSpec::Truncation;
     const bool only = one_of(part, "truncation", {"longest_first", "only"}) == 1;
     spec.truncation = only ? Truncation::only : Truncation::longest_first;
@@ -92,7 +95,7 @@ void require(bool condition, const std::string& what) {
 }
 
 std::int64_t at_least(std::int64_t least, const Json& object, const char* name) {
-    const std::int64_t value = integer(object.at(name));
+    const std::int64_t value = whole_number(object.at(name));
     require(value >= least, std::string(name) + " must be at least " + std::to_string(least));
     return value;
 }
@@ -102,9 +105,8 @@ Axes read_axes(const Json& part) {
     Axes axes;
     for (const Json& axis : part) {
         if (axis.is_string()) axes.push_back({axis.get<std::string>()});
-        else axes.push_back({"", integer(axis)});
-        const bool fine = axes.back().varies() || axes.back().size >= 1;
-        require(fine, "an axis is neither a name nor a size");
+        else axes.push_back({"", within(axis, 1, "the size of an axis")});
+        require(axes.back().varies() || axes.back().size > 0, "an axis has an empty name");
     }
     return axes;
 }
@@ -117,7 +119,7 @@ TaskSpec read_task(const Json& part) {
     part.at("name").get_to(task.name);
     for (const Json& input : part.at("inputs")) task.inputs.push_back(read_input(input));
     for (const Json& output : part.at("outputs")) task.outputs.push_back(read_output(output));
-    task.max_length = at_least(1, part, "max_length");
+    task.max_length = within(part.at("max_length"), 1, "max_length");
     if (const Json& text = part.at("text"); !text.is_null()) task.text = read_text(text);
     task.decoding = read_decoding(part.at("decoding"));
     task.sequences_axis = optional_text(part, "sequences_axis");
@@ -129,7 +131,7 @@ ReductionSpec read_reduction(const Json& part) {
     ReductionSpec reduction;
     part.at("kind").get_to(reduction.kind);
     if (const auto layers = part.find("layers"); layers != part.end()) {
-        for (const Json& layer : *layers) reduction.layers.push_back(integer(layer));
+        for (const Json& layer : *layers) reduction.layers.push_back(whole_number(layer));
     }
     using Fate = ReductionSpec::Fate;
     reduction.fate = one_of(part, "fate", {"dropped", "attended"}) == 1 ? Fate::attended : Fate::dropped;
@@ -140,8 +142,12 @@ ReductionSpec read_reduction(const Json& part) {
     if (const auto full = part.find("full_length"); full != part.end()) full->get_to(reduction.full_length);
     require(reduction.fractions.size() == (by_budget ? reduction.layers.size() : 0),
             "the fractions do not fit the reductions");
-    for (const double fraction : reduction.fractions)
-        require(std::isfinite(fraction) && fraction > 0 && fraction <= 1, "fractions must lie in (0, 1]");
+    double most = 1;
+    for (const double fraction : reduction.fractions) {
+        require(1.0 / kBudgetScale <= fraction && fraction <= most,
+                "fractions must lie in 0.000001 to 1, and count from the original length: they cannot grow");
+        most = fraction;
+    }
     return reduction;
 }
 

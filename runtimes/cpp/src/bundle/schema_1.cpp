@@ -84,8 +84,9 @@ Json from_schema_1(const Json& manifest) {
     made["stages"] = Json::array();
     for (const Json& stage : manifest.at("stages")) made["stages"].push_back(graph_of(stage, *task, manifest));
     made["fused"] = graph_of(manifest.at("fused"), *task, manifest);
-    const Json& dense = manifest.at("dense");
-    made["dense"] = dense.is_null() ? dense : graph_of(dense, *task, manifest);
+    const Json* dense = value_of(manifest, "dense");
+    made["dense"] = dense == nullptr ? Json() : graph_of(*dense, *task, manifest);
+    made["costs"] = {{"reduction_layers", manifest.at("reduction_layers")}};
     return made;
 }
 

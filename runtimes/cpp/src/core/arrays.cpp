@@ -46,8 +46,6 @@ std::int64_t count_of(const Shape& shape, std::size_t first) {
 
 Ids integers_of(const Json& nested) { return array_of<std::int64_t>(nested, integer); }
 
-Tensor<float> floats_of(const Json& nested) {
-    return array_of<float>(nested, [](const Json& value) { return static_cast<float>(number(value)); });
-}
+Tensor<float> floats_of(const Json& nested) { return array_of<float>(nested, float_of); }
 
 }  // namespace trbert::internal

@@ -5,12 +5,6 @@
 #include <stdexcept>
 
 namespace trbert::internal {
-namespace {
-
-// Budgets are counted in millionths, in integers, so that every runtime and language rounds alike.
-constexpr std::int64_t kBudgetScale = 1'000'000;
-
-}  // namespace
 
 Rows budget(const Rows& lengths, double fraction) {
     const std::int64_t millionths = std::llrint(fraction * static_cast<double>(kBudgetScale));

@@ -8,6 +8,9 @@ namespace trbert::internal {
 // One number for each token of a row, not 0 where it goes on.
 using RowMask = std::vector<std::int64_t>;
 
+// Budgets are counted in millionths, in integers, so that every runtime and language rounds alike.
+inline constexpr std::int64_t kBudgetScale = 1'000'000;
+
 // How many tokens rows of these lengths keep: ceil(fraction * length), exactly, and at least one.
 Rows budget(const Rows& lengths, double fraction);
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -11,6 +12,9 @@
 #include "core/json.hpp"
 
 namespace trbert::internal {
+
+// The largest number that specs hold, and the largest size; the smallest is one below its negative.
+inline constexpr std::int64_t kLargest = std::numeric_limits<std::int32_t>::max();
 
 // An axis is a name where its size varies, such as "batch" or "length", and a number where it does not.
 struct Axis {

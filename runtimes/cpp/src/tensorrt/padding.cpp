@@ -92,7 +92,7 @@ Padded pad(const std::map<std::string, Axes>& inputs, const Feeds& feeds, const 
     if (rows == nullptr) rows = mask;
     if (rows == nullptr) throw error(ErrorCode::runtime, "a TensorRT engine takes neither rows nor an attention mask");
     call.rows = rows->shape.front();
-    if (mask != nullptr) call.width = mask->shape.back();
+    if (mask != nullptr) call.width = mask->shape.back();  // stage 0 always has it
     call.sizes = given_sizes(inputs, feeds);
     call.sizes[kBatch] = round_up_rows(call.rows, shapes.rows);
     if (stage == 0) {

@@ -17,7 +17,7 @@ struct Padded {
     Sizes sizes;                        // of each axis of its inputs, rounded up
     std::map<std::string, Ids> arrays;  // what the host gives, padded
     std::int64_t rows;                  // how many of the batch's rows are real
-    std::optional<std::int64_t> width;  // how many of a row's tokens are, where outputs over tokens may come out
+    std::optional<std::int64_t> width;  // how many of a row's tokens are, where the host gives any array over them
 
     // Of an input.
     Shape shape(const Axes& axes) const;

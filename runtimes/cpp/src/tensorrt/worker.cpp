@@ -67,7 +67,7 @@ Error beyond(const std::vector<Profile>& profiles, const Sizes& sizes) {
         if (most > 0 && size > most) {
             return input_error("the TensorRT engines were built for at most " + std::to_string(most) + " " + axis +
                                    ", this batch has " + std::to_string(size),
-                               "build them again: trbert-deploy build BUNDLE --max-items " + std::to_string(size));
+                               "build them again: trbert-deploy build BUNDLE --max-entries " + std::to_string(size));
         }
     }
     return input_error("no profile of the TensorRT engines holds " + Json(sizes).dump(),
@@ -108,6 +108,7 @@ std::vector<Rows> Worker::group(std::size_t stage, const Rows& counts, std::int6
 Outputs Worker::run(std::size_t stage, Feeds feeds, const IsRead&) {
     const TensorRtEngine& engine = *engines_[stage];
     const Padded padded = pad(engine.inputs(), feeds, shapes_, stage, task_);
+    width_ = padded.width.value_or(width_);
     Context& chosen = context(stage, padded.sizes);
     Shapes taken;
     for (const auto& [name, axes] : engine.inputs()) taken[name] = padded.shape(axes);
@@ -127,7 +128,7 @@ Outputs Worker::bind_outputs(std::size_t stage, const Padded& padded, Context& c
         void* place = fit(stage, name, room);
         chosen.bind(name, place);
         const OutputSpec* spec = task_.output(name);
-        const std::optional<std::int64_t> width = spec && spec->per_token() ? padded.width : std::nullopt;
+        const std::optional<std::int64_t> width = spec && spec->per_token() ? std::optional(width_) : std::nullopt;
         outputs.emplace(name, std::make_unique<DeviceTensor>(device_, stream_, place, engines_[stage]->type(name),
                                                              shape, padded.rows, width));
     }

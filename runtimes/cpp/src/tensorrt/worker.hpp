@@ -53,6 +53,8 @@ private:
     const ShapeBuckets& shapes_;
     const TaskSpec& task_;
     Device::Stream stream_;
+    std::int64_t width_ =
+        0;  // tokens of the rows under way: a group goes through all stages before the next one starts
     void* scratch_ = nullptr;                                        // of all contexts: they run one after the other
     std::map<std::pair<std::size_t, std::string>, Buffer> buffers_;  // by stage and tensor
     std::map<std::pair<std::size_t, std::size_t>, std::unique_ptr<Context>> contexts_;  // by stage and profile

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <stdexcept>
 
 #include "core/errors.hpp"
 #include "text/spans.hpp"
@@ -13,13 +12,6 @@ namespace {
 
 std::string label(const Labels& labels, std::size_t index) {
     return index < labels.size() ? labels[index] : std::to_string(index);
-}
-
-template <typename Spec>
-const Spec& with_axes(const Spec* spec, const std::string& name, std::size_t axes) {
-    if (spec == nullptr || spec->axes.size() != axes)
-        throw std::invalid_argument("the task has no " + name + " of " + std::to_string(axes) + " axes");
-    return *spec;
 }
 
 Prediction named_scores(const Labels& labels, const Scores& scores) {
@@ -55,21 +47,14 @@ Prediction plain_classes(const Labels& labels, const Slice& logits) {
 
 }  // namespace
 
-const OutputSpec& named_output(const TaskSpec& task, const char* parameter, std::size_t axes) {
-    const std::string name = task.decoding.parameters.at(parameter);
-    return with_axes(task.output(name), "output " + name, axes);
-}
+std::string name_of(const TaskSpec& task, const char* parameter) { return task.decoding.parameters.at(parameter); }
 
-const InputSpec& named_input(const TaskSpec& task, const char* parameter, std::size_t axes) {
-    const std::string name = task.decoding.parameters.at(parameter);
-    return with_axes(task.input(name), "input " + name, axes);
-}
-
-Slice slice(const Output& output, const std::string& name, std::size_t place) {
+Slice slice(const Output& output, const std::string& name, std::size_t place, std::size_t least) {
     const Tensor<float>& whole = output.at(name);
-    const auto columns = static_cast<std::size_t>(whole.shape.back());
-    if (columns == 0) throw error(ErrorCode::runtime, "a graph gave an empty " + name);
-    return {whole.data.data() + place * static_cast<std::size_t>(count_of(whole.shape, 1)), columns};
+    const auto per_row = static_cast<std::size_t>(count_of(whole.shape, 1));
+    if (per_row < std::max<std::size_t>(least, 1))
+        throw error(ErrorCode::runtime, "a graph gave too few numbers of " + name);
+    return {whole.data.data() + place * per_row, static_cast<std::size_t>(whole.shape.back())};
 }
 
 std::string characters(const std::u32string& text, const Span& span) {
@@ -79,16 +64,14 @@ std::string characters(const std::u32string& text, const Span& span) {
 }
 
 Decode decode_classes(const TaskSpec& task, const Labels& labels) {
-    const std::string output = named_output(task, "output", 2).name;
-    const std::string activation = task.decoding.parameters.at("activation");
+    const std::string output = name_of(task, "output"), activation = name_of(task, "activation");
     if (activation == "sigmoid") {
         const double threshold = number(task.decoding.parameters.at("threshold"));
         return [=](const Row&, const Output& outputs, std::size_t place) {
             return sigmoid_classes(labels, slice(outputs, output, place), threshold);
         };
     }
-    const bool chosen = activation == "softmax";
-    if (!chosen && activation != "identity") throw std::invalid_argument("unknown activation " + activation);
+    const bool chosen = activation == "softmax";  // else "identity"
     return [=](const Row&, const Output& outputs, std::size_t place) {
         const Slice logits = slice(outputs, output, place);
         return chosen ? softmax_classes(labels, logits) : plain_classes(labels, logits);
@@ -96,7 +79,7 @@ Decode decode_classes(const TaskSpec& task, const Labels& labels) {
 }
 
 Decode decode_choices(const TaskSpec& task, const Labels&) {
-    const std::string output = named_output(task, "output", 2).name;
+    const std::string output = name_of(task, "output");
     return [=](const Row& row, const Output& outputs, std::size_t place) {
         const Slice logits = slice(outputs, output, place);
         const Scores scores = softmax(logits.data, logits.columns);
@@ -109,24 +92,21 @@ Decode decode_choices(const TaskSpec& task, const Labels&) {
 }
 
 Decode decode_candidates(const TaskSpec& task, const Labels&) {
-    const OutputSpec& output = named_output(task, "output", 2);
-    const InputSpec& input = named_input(task, "positions", 2);
-    if (!(output.axes == input.axes)) throw std::invalid_argument(output.name + " has other axes than " + input.name);
+    const std::string output = name_of(task, "output"), positions = name_of(task, "positions");
     return [=](const Row& row, const Output& outputs, std::size_t place) -> Prediction {
         std::vector<bool> present;
-        for (const std::int64_t position : row.arrays.at(input.name).data) present.push_back(position >= 0);
+        for (const std::int64_t position : row.arrays.at(positions).data) present.push_back(position >= 0);
         if (std::find(present.begin(), present.end(), true) == present.end())
             return {{"candidate", nullptr}, {"scores", Scores(present.size(), 0.0)}};
-        const Scores scores = softmax_where(slice(outputs, output.name, place).data, present);
+        const Scores scores = softmax_where(slice(outputs, output, place, present.size()).data, present);
         return {{"candidate", largest(scores)}, {"scores", scores}};
     };
 }
 
 Decode decode_tokens(const TaskSpec& task, const Labels& labels) {
-    const OutputSpec& output = named_output(task, "output", 3);
-    if (!output.per_token()) throw std::invalid_argument(output.name + " is not over tokens");
-    return [labels, name = output.name](const Row& row, const Output& outputs, std::size_t place) -> Prediction {
-        const Slice logits = slice(outputs, name, place);
+    return [labels, name = name_of(task, "output")](const Row& row, const Output& outputs,
+                                                    std::size_t place) -> Prediction {
+        const Slice logits = slice(outputs, name, place);  // as wide as the batch
         Prediction tokens = Prediction::array();
         for (std::size_t position = 0; position < static_cast<std::size_t>(row.length); ++position) {
             Prediction token{{"position", position}};

@@ -1,5 +1,4 @@
-// One decoder a kind. Each is made once, from the task, and throws std::invalid_argument or nlohmann::json::exception
-// where the decoding's parameters are not what it takes: names of outputs and inputs with the axes that it reads.
+// One decoder a kind. Each is made once, from a task whose parameters were checked: see bundle/check_task.hpp.
 #pragma once
 
 #include <string>
@@ -37,16 +36,17 @@ Decode decode_span(const TaskSpec& task, const Labels& labels);
 // the second of its logits `evidence` [S, 2] is the larger one.
 Decode decode_span_with_evidence(const TaskSpec& task, const Labels& labels);
 
-// The output or input that a parameter names. axes: how many it must have, the batch's included.
-const OutputSpec& named_output(const TaskSpec& task, const char* parameter, std::size_t axes);
-const InputSpec& named_input(const TaskSpec& task, const char* parameter, std::size_t axes);
+// The name that a parameter is.
+std::string name_of(const TaskSpec& task, const char* parameter);
 
 // One row of an output: its numbers, and how many stand along its last axis.
 struct Slice {
     const float* data;
     std::size_t columns;
 };
-Slice slice(const Output& output, const std::string& name, std::size_t place);
+
+// Throws Error (runtime) where the graph gave no numbers, or fewer than are read.
+Slice slice(const Output& output, const std::string& name, std::size_t place, std::size_t least = 1);
 
 // The characters [start, end) in UTF-8.
 std::string characters(const std::u32string& text, const Span& span);

@@ -34,12 +34,7 @@ Decoder::Decoder(const TaskSpec& task, const Labels& labels) {
                    "'. upgrade the trbert library, or take the arrays from Engine::run; it decodes " + known;
         return;
     }
-    try {
-        decode_ = make->second(task, labels);
-    } catch (const std::exception& problem) {  // of JSON types, and ours
-        why_not_ = "the bundle's decoding of the kind '" + kind + "' cannot be used: " + problem.what() +
-                   ". take the arrays from Engine::run";
-    }
+    decode_ = make->second(task, labels);
 }
 
 void Decoder::require_finite(const Row& row, const Output& output, std::size_t place) {

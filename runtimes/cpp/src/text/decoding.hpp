@@ -17,8 +17,8 @@ using Prediction = nlohmann::ordered_json;  // keys in the order in which the Py
 // The prediction for one row of a batch, by its place.
 using Decode = std::function<Prediction(const Row& row, const Output& output, std::size_t place)>;
 
-// The decoder of a task. labels: names of its classes, by index; may be empty. Where this release has none of the
-// task's kind, or its parameters are not what the kind takes, `require` throws Error (input), and the model still runs.
+// The decoder of a task that was checked. labels: names of its classes, by index; may be empty. Where this release has
+// none of the task's kind, `require` throws Error (input), and the model still runs.
 class Decoder {
 public:
     Decoder(const TaskSpec& task, const std::vector<std::string>& labels);

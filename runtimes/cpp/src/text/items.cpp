@@ -1,7 +1,6 @@
 #include "text/items.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <stdexcept>
 
 #include "core/errors.hpp"
@@ -79,12 +78,6 @@ const Keys* form_of(const TaskSpec& task, const Json& given) {
     return nullptr;
 }
 
-// To the parser a whole number beyond 64 bits is a float, mostly of another value.
-bool comes_back(const Json& id) {
-    if (id.is_number_float()) return std::abs(id.get<double>()) < 0x1p63;
-    return !id.is_structured() || std::all_of(id.begin(), id.end(), comes_back);
-}
-
 Item read_object(const TaskSpec& task, const Json& given, const std::string& name) {
     if (given.contains("input_ids")) {
         try {
@@ -123,12 +116,7 @@ Item read_item(const TaskSpec& task, const Json& value, const std::string& name)
     for (auto entry = given.begin(); entry != given.end();)
         entry = entry->is_null() ? given.erase(entry) : std::next(entry);
     Item item = read_object(task, given, name);
-    if (!given.contains("id")) return item;
-    item.id = given["id"];
-    if (!comes_back(item.id)) {
-        throw input_error(name + ": id holds a number beyond 64 bits, which would come back as another",
-                          "give it as text");
-    }
+    if (given.contains("id")) item.id = std::move(given["id"]);
     return item;
 }
 

@@ -9,6 +9,9 @@
 namespace trbert::internal {
 namespace {
 
+// What Python strips off a text: white space, and separators of files, groups, records and units.
+bool is_blank(char32_t code) { return is_white_space(code) || (code >= 0x1C && code <= 0x1F); }
+
 // For each token the characters of the part that answers count in.
 Offsets offsets_of(const std::string& key, const TokenSequence& sequence) {
     Offsets offsets(sequence.ids.size());
@@ -58,14 +61,17 @@ Row RowMaker::make(Item item) const {
     return row;
 }
 
-std::vector<TokenPart> RowMaker::tokenized(const Item& item) const {
+std::vector<TokenPart> RowMaker::tokenized(const Item& item, bool& empty) const {
     if (!tokenizer_) throw Error(ErrorCode::input, why_not_);
     std::vector<TokenPart> parts;
     for (const TextPart& part : item.parts) {
         parts.push_back({part.key, {}});
         for (const std::string& text : part.texts) {
             try {
-                parts.back().texts.push_back(tokenizer_->encode(decode_utf8(text)));
+                const std::u32string characters = decode_utf8(text);
+                parts.back().texts.push_back(tokenizer_->encode(characters));
+                const bool blank = std::all_of(characters.begin(), characters.end(), is_blank);
+                empty = empty || blank || parts.back().texts.back().empty();
             } catch (const Error& failure) {
                 throw Error(failure.code(), item.name + ": " + failure.what());
             }
@@ -77,9 +83,9 @@ std::vector<TokenPart> RowMaker::tokenized(const Item& item) const {
 // The manifest was checked: whatever its text names is a part of every form.
 Row RowMaker::row_of(const Item& item) const {
     const TextSpec& text = *task_.text;
-    const std::vector<TokenPart> parts = tokenized(item);
-    const auto sequences = lay_out(text, parts, {tokenizer_->cls(), tokenizer_->sep()}, room_, item.name);
     Row row;
+    const std::vector<TokenPart> parts = tokenized(item, row.empty);
+    const auto sequences = lay_out(text, parts, {tokenizer_->cls(), tokenizer_->sep()}, room_, item.name);
     row.arrays = arrays_of(sequences);
     row.length = row.arrays.at(kInputIds).shape.back();
     for (const auto& [input, key] : text.ends) {

@@ -23,7 +23,8 @@ public:
     Row make(Item item) const;
 
 private:
-    std::vector<TokenPart> tokenized(const Item& item) const;
+    // empty: set where a text says nothing.
+    std::vector<TokenPart> tokenized(const Item& item, bool& empty) const;
     Row row_of(const Item& item) const;
     Inputs arrays_of(const std::vector<TokenSequence>& sequences) const;
 

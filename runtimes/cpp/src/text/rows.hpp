@@ -21,7 +21,8 @@ struct Row {
     std::vector<std::string> choices;  // texts of the part that is a list
     Json id;
     bool truncated = false;
-    std::string name;  // of the item, in messages
+    bool empty = false;  // whether one of its texts says nothing: white space alone, or without a token
+    std::string name;    // of the item, in messages
 
     // Sequences that the row stands for: the options in multiple choice, else one.
     std::int64_t sequences() const;

@@ -1,6 +1,5 @@
 // Decoders of spans.
 #include <algorithm>
-#include <stdexcept>
 
 #include "core/errors.hpp"
 #include "core/request_checks.hpp"
@@ -32,13 +31,9 @@ std::vector<bool> answerable_of(const Row& row) {
 // What a span is read from.
 struct SpanParameters {
     explicit SpanParameters(const TaskSpec& task)
-        : start(named_output(task, "start", 2).name), end(named_output(task, "end", 2).name) {
-        for (const std::string& name : {start, end})
-            if (!task.output(name)->per_token()) throw std::invalid_argument(name + " is not over tokens");
-        const std::int64_t most = integer(task.decoding.parameters.at("max_tokens"));
-        if (most < 1) throw std::invalid_argument("max_tokens must be at least 1");
-        max_tokens = static_cast<std::size_t>(most);
-    }
+        : start(name_of(task, "start")),
+          end(name_of(task, "end")),
+          max_tokens(task.decoding.parameters.at("max_tokens").get<std::size_t>()) {}
 
     std::string start, end;
     std::size_t max_tokens;
@@ -50,8 +45,8 @@ Prediction span(const SpanParameters& parameters, const Row& row, const Output& 
         return {{"answer", ""},           {"start", 0},           {"end", 0},
                 {"start_token", nullptr}, {"end_token", nullptr}, {"score", 0.0}};
     }
-    const float* starts = slice(output, parameters.start, place).data;
-    const float* ends = slice(output, parameters.end, place).data;
+    const float* starts = slice(output, parameters.start, place, answerable.size()).data;
+    const float* ends = slice(output, parameters.end, place, answerable.size()).data;
     const auto [first, last] = best_span(starts, ends, answerable, parameters.max_tokens);
     Prediction prediction = Prediction::object();
     if (row.offsets) {
@@ -74,22 +69,17 @@ Decode decode_span(const TaskSpec& task, const Labels&) {
 
 Decode decode_span_with_evidence(const TaskSpec& task, const Labels&) {
     const SpanParameters parameters(task);
-    const OutputSpec &type = named_output(task, "type", 2), &evidence = named_output(task, "evidence", 3);
-    const InputSpec& spans = named_input(task, "evidence_spans", 3);
+    const std::string type = name_of(task, "type"), evidence = name_of(task, "evidence");
+    const std::string evidence_spans = name_of(task, "evidence_spans");
     const auto types = task.decoding.parameters.at("types").get<std::vector<std::string>>();
-    if (types.empty()) throw std::invalid_argument("there are no types");
-    if (!(evidence.axes == spans.axes) || !(spans.axes[2] == Axis{"", 2}))
-        throw std::invalid_argument(evidence.name + " and " + spans.name + " are no pairs along one axis");
-    const std::string type_name = type.name, evidence_name = evidence.name, spans_name = spans.name;
     return [=](const Row& row, const Output& output, std::size_t place) {
-        const Slice kinds = slice(output, type_name, place);
-        if (kinds.columns > types.size()) throw error(ErrorCode::runtime, "a graph gave too many types");
+        const Slice kinds = slice(output, type, place);  // as many as types
         const std::string& kind = types[largest({kinds.data, kinds.data + kinds.columns})];
         Prediction prediction{{"type", kind}};
         if (kind == types.front()) prediction.update(span(parameters, row, output, place));
         else prediction["answer"] = kind;
-        const float* logits = slice(output, evidence_name, place).data;
-        const Rows& ends = row.arrays.at(spans_name).data;
+        const Rows& ends = row.arrays.at(evidence_spans).data;
+        const float* logits = slice(output, evidence, place, ends.size()).data;
         Prediction supporting = Prediction::array();
         for (std::size_t first = 0; first < ends.size(); first += 2) {
             if (ends[first] >= 0 && logits[first + 1] > logits[first]) supporting.push_back(first / 2);

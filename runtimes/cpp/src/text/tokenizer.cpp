@@ -12,6 +12,7 @@ namespace trbert::internal {
 namespace {
 
 constexpr const char* kGiveIds = "give token ids";
+constexpr std::uintmax_t kMostTokenizerBytes = std::uintmax_t{64} << 20;
 
 std::invalid_argument unlike_bert(const std::string& part) {
     return std::invalid_argument(part + " is not of the kind that BERT's tokenizers have");
@@ -78,7 +79,7 @@ std::pair<std::u32string, std::int64_t> read_added_token(const Json& part, const
 }  // namespace
 
 Tokenizer Tokenizer::read(const std::filesystem::path& path) {
-    const Json file = read_json_file(path);
+    const Json file = read_json_file(path, kMostTokenizerBytes);
     try {
         Tokenizer tokenizer(read_normalizer(file.at("normalizer")), read_model(file.at("model")));
         require_type(file.at("pre_tokenizer"), "pre_tokenizer", "BertPreTokenizer");

@@ -1,6 +1,6 @@
 """TensorRT engines in C++: what Python's runtime takes, with engines that TensorRT-RTX built here.
 
-Which engines run where, and lanes over their shapes, are tested with ONNX Runtime doing the engines' work. The part
+Which engines run where, and workers over their shapes, are tested with ONNX Runtime doing the engines' work. The part
 that calls TensorRT and CUDA is compiled where TENSORRT_ROOT and CUDA_ROOT name their headers and libraries.
 """
 
@@ -14,14 +14,17 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from trbert_deploy.runtimes.tensorrt.buckets import Grid
 
 from trbert_deploy.bundle import open_bundle
-from trbert_deploy.runtimes.tensorrt.building import build_engines, graphs_of
-from trbert_deploy.runtimes.tensorrt.engine_cache import EngineError, EngineStore, read_header
+from trbert_deploy.runtimes.pipeline import graphs_of
+from trbert_deploy.runtimes.shape_buckets import ShapeBuckets
+from trbert_deploy.runtimes.tensorrt.building import build_engines
+from trbert_deploy.runtimes.tensorrt.device import Gpu
+from trbert_deploy.runtimes.tensorrt.engine_cache import EngineCache, EngineError, read_header
+from trbert_deploy.runtimes.tensorrt.engine_choice import select_engines
 from trbert_deploy.runtimes.tensorrt.flavor import find_flavor
-from trbert_deploy.runtimes.tensorrt.gpu import Gpu, Here, find_gpu, invalid_because
-from trbert_deploy.runtimes.tensorrt.runtime import select_engines
+from trbert_deploy.runtimes.tensorrt.gpu import Here, find_gpu, invalid_because
+from trbert_deploy.runtimes.tensorrt.options import BuildSettings
 
 CPP = Path(__file__).parents[2] / "runtimes" / "cpp"
 ADA = ("8.9", "13.0")
@@ -35,12 +38,11 @@ def built(golden_bundle, tmp_path_factory):
     def build(name, keep=None, **options):
         if (name, keep) not in made:
             bundle = open_bundle(golden_bundle(name, keep))
-            most = bundle.manifest.limits.max_length
-            buckets = ((16, most // 2, most),) * len(bundle.manifest.reduction_layers)
+            most = bundle.manifest.task.max_length
+            buckets = ((16, most // 2, most),) * len(bundle.manifest.reduction.layers)
+            shapes = ShapeBuckets(lengths=(24, most), kept=buckets, rows=4, entries=8)
             folder = tmp_path_factory.mktemp("engines")
-            build_engines(
-                bundle, Grid(lengths=(24, most), kept=buckets, rows=4, items=8), flavor="rtx", folder=folder, **options
-            )
+            build_engines(bundle, shapes, flavor="rtx", folder=folder, **options)
             made[name, keep] = (bundle, folder)
         return made[name, keep]
 
@@ -49,11 +51,11 @@ def built(golden_bundle, tmp_path_factory):
 
 @pytest.fixture
 def on_host(cpp):
-    """What the C++ library says of a folder of engines; see runtimes/cpp/tests/plans_on_host.cpp."""
+    """What the C++ library says of a folder of engines; see runtimes/cpp/tests/tensorrt_on_host.cpp."""
 
     def ask(bundle, folder, mode="staged", flavor="rtx", version=None, capability=ADA[0], driver=ADA[1]):
         words = [bundle.folder, folder, mode, flavor, version or find_flavor("rtx").version, capability, driver]
-        program = cpp.static / "tests" / "trbert-plans-on-host"
+        program = cpp.static / "tests" / "trbert-tensorrt-on-host"
         return json.loads(subprocess.run([program, *map(str, words)], capture_output=True, check=True).stdout)
 
     return ask
@@ -74,7 +76,7 @@ def test_a_runtime_of_real_engines_shapes_answers_the_golden_vectors(built, on_h
     assert report.get("error") is None
     assert report["complaints"] == []
     wanted = select_engines(
-        EngineStore(folder),
+        EngineCache(folder),
         bundle,
         [graph.file for graph in bundle.manifest.stages],
         Here({"rtx": find_flavor("rtx").version}, Gpu("an Ada", *ADA)),
@@ -85,7 +87,7 @@ def test_a_runtime_of_real_engines_shapes_answers_the_golden_vectors(built, on_h
 def python_chooses(bundle, folder, files, here):
     """The names of the engines, or why there are none."""
     try:
-        return [path.name for path in select_engines(EngineStore(folder), bundle, files, here)], ""
+        return [path.name for path in select_engines(EngineCache(folder), bundle, files, here)], ""
     except EngineError as error:
         return [], error.message
 
@@ -113,11 +115,9 @@ def test_engines_are_valid_where_python_says_so(built, on_host):
 
 
 def test_an_engine_for_one_gpu_runs_there_alone(golden_bundle, on_host, tmp_path):
-    from trbert_deploy.runtimes.tensorrt.builder import BuildSettings
-
     bundle = open_bundle(golden_bundle("distilbert3-sequence-classification"))
-    grid = Grid(lengths=(96,), kept=((96,),), rows=1, items=1)
-    build_engines(bundle, grid, flavor="rtx", folder=tmp_path, settings=BuildSettings(compute_capability="8.9"))
+    shapes = ShapeBuckets(lengths=(96,), kept=((96,),), rows=1, entries=1)
+    build_engines(bundle, shapes, flavor="rtx", folder=tmp_path, settings=BuildSettings(compute_capability="8.9"))
     assert on_host(bundle, tmp_path)["complaints"] == []
     assert "built for compute capability 8.9, this GPU has 8.6" in on_host(bundle, tmp_path, capability="8.6")["error"]
 
@@ -126,7 +126,7 @@ def test_of_several_builds_the_last_is_taken_whole(built, on_host, tmp_path):
     bundle, folder = built("distilbert3-sequence-classification")
     folder = Path(shutil.copytree(folder, tmp_path / "engines"))
     first = on_host(bundle, folder)["chosen"]
-    build_engines(bundle, Grid(lengths=(96,), kept=((96,),), rows=2, items=1), flavor="rtx", folder=folder)
+    build_engines(bundle, ShapeBuckets(lengths=(96,), kept=((96,),), rows=2, entries=1), flavor="rtx", folder=folder)
     second = on_host(bundle, folder)["chosen"]
     assert not set(first) & set(second)
     (folder / second[1]).unlink()
@@ -142,15 +142,15 @@ def test_engines_of_another_bundle_and_broken_files_are_refused(built, on_host, 
     folder = Path(shutil.copytree(folder, tmp_path / "engines"))
     name = on_host(bundle, folder)["chosen"][0]
     whole = (folder / name).read_bytes()
-    magic, header, plan = whole.split(b"\n", 2)
+    magic, header, serialized = whole.split(b"\n", 2)
     for broken, message in (
-        (b"", "no engine of this release"),
-        (b"X" + whole, "no engine of this release"),
-        (magic + b"\n{}\n" + plan, "its header"),
+        (b"", "no TensorRT engine of this release"),
+        (b"X" + whole, "no TensorRT engine of this release"),
+        (magic + b"\n{}\n" + serialized, "its header"),
         (magic + b"\n" + header[:100], "its header"),
-        (magic + b"\n" + header.replace(b'"rows":4', b'"rows":-4') + b"\n" + plan, "not positive"),
-        (whole[:-1], "bytes of plan"),
-        (whole[:-1] + b"\0", "sha256 of its plan"),
+        (magic + b"\n" + header.replace(b'"rows":4', b'"rows":-4') + b"\n" + serialized, "not positive"),
+        (whole[:-1], "bytes of engine"),
+        (whole[:-1] + b"\0", "sha256 of its engine"),
     ):
         (folder / name).write_bytes(broken)
         assert message in on_host(bundle, folder)["error"]
