@@ -16,20 +16,16 @@ Batcher::~Batcher() {
     thread_.join();
 }
 
-std::optional<Batcher::Answers> Batcher::submit(const Items& items) {
-    std::vector<std::future<std::string>> pending;
+bool Batcher::submit(const Items& items, Done done) {
+    const auto request =
+        std::make_shared<Request>(Request{Answers(items.size()), nullptr, items.size(), std::move(done)});
     {
         const std::lock_guard<std::mutex> lock(mutex_);
-        if (queue_.size() + items.size() > limits_.queue) return std::nullopt;
-        for (const trbert::Prepared& item : items) {
-            queue_.push_back({item, {}});
-            pending.push_back(queue_.back().answer.get_future());
-        }
+        if (queue_.size() + items.size() > limits_.queue) return false;
+        for (std::size_t place = 0; place < items.size(); ++place) queue_.push_back({items[place], request, place});
     }
     changed_.notify_one();
-    Answers answers;
-    for (auto& one : pending) answers.push_back(one.get());
-    return answers;
+    return true;
 }
 
 std::size_t Batcher::waiting() const {
@@ -55,25 +51,35 @@ std::vector<Batcher::Entry> Batcher::next_batch() {
     return batch;
 }
 
-void Batcher::run(std::vector<Entry>& batch) const {
-    if (!answer(batch.data(), batch.size())) return;
-    for (Entry& entry : batch) {  // one of them made it fail: the others are answered without it
-        if (const std::exception_ptr failure = answer(&entry, 1)) entry.answer.set_exception(failure);
+void Batcher::run(const std::vector<Entry>& batch) const {
+    const std::exception_ptr together = answer(batch.data(), batch.size());
+    if (!together) return;
+    for (const Entry& entry : batch) {  // one of them made it fail: the others are answered without it
+        const std::exception_ptr alone = batch.size() == 1 ? together : answer(&entry, 1);
+        if (alone) finish(entry, {}, alone);
     }
 }
 
 // Answer items together. Returns what was thrown; nothing where they have their answers.
-std::exception_ptr Batcher::answer(Entry* first, std::size_t count) const {
+std::exception_ptr Batcher::answer(const Entry* first, std::size_t count) const {
     Items items;
-    for (Entry* entry = first; entry != first + count; ++entry) items.push_back(entry->item);
+    for (const Entry* entry = first; entry != first + count; ++entry) items.push_back(entry->item);
+    Answers answers;
     try {
-        Answers answers = answer_(items);
+        answers = answer_(items);
         if (answers.size() != count) throw std::logic_error("a batch has another number of answers than items");
-        for (std::size_t place = 0; place < count; ++place) first[place].answer.set_value(std::move(answers[place]));
-        return nullptr;
     } catch (...) {
         return std::current_exception();
     }
+    for (std::size_t place = 0; place < count; ++place) finish(first[place], std::move(answers[place]), nullptr);
+    return nullptr;
+}
+
+void Batcher::finish(const Entry& entry, std::string answer, const std::exception_ptr& failure) {
+    Request& request = *entry.request;
+    request.answers[entry.place] = std::move(answer);
+    if (failure) request.failure = failure;
+    if (--request.left == 0) request.done(std::move(request.answers), request.failure);
 }
 
 }  // namespace service

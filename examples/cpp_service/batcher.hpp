@@ -6,9 +6,8 @@
 #include <deque>
 #include <exception>
 #include <functional>
-#include <future>
+#include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <thread>
 #include <trbert/trbert.hpp>
@@ -21,6 +20,8 @@ class Batcher {
 public:
     using Items = std::vector<trbert::Prepared>;
     using Answers = std::vector<std::string>;
+    // What became of a request: its answers, or why there are none.
+    using Done = std::function<void(Answers, std::exception_ptr)>;
 
     struct Limits {
         std::size_t queue = 64;            // items that may wait
@@ -28,7 +29,7 @@ public:
     };
 
     // answer: as many answers as items, in their order; where it throws, each item is answered by itself, and what is
-    // thrown then is thrown to those who asked for it.
+    // thrown then is told to those who asked for it.
     Batcher(const Limits& limits, std::function<Answers(const Items&)> answer);
 
     // Answers everything that waits, then stops.
@@ -37,23 +38,33 @@ public:
     Batcher(const Batcher&) = delete;
     Batcher& operator=(const Batcher&) = delete;
 
-    // Wait for the answers to one request's items, which may run in several batches. Nothing where the queue has no
-    // room for all of them; then none has been queued.
-    std::optional<Answers> submit(const Items& items);
+    // Queue one request's items, one at least, which may run in several batches. `done` is called on the batches'
+    // thread when all have their answers; it may not throw. False where the queue has no room for all of them: none is
+    // queued.
+    bool submit(const Items& items, Done done);
 
     // Items that wait.
     std::size_t waiting() const;
 
 private:
+    struct Request {
+        Answers answers;
+        std::exception_ptr failure;
+        std::size_t left;  // items without an answer
+        Done done;
+    };
+
     struct Entry {
         trbert::Prepared item;
-        std::promise<std::string> answer;
+        std::shared_ptr<Request> request;
+        std::size_t place;  // in it
     };
 
     void work();
     std::vector<Entry> next_batch();
-    void run(std::vector<Entry>& batch) const;
-    std::exception_ptr answer(Entry* first, std::size_t count) const;
+    void run(const std::vector<Entry>& batch) const;
+    std::exception_ptr answer(const Entry* first, std::size_t count) const;
+    static void finish(const Entry& entry, std::string answer, const std::exception_ptr& failure);
 
     const Limits limits_;
     const std::function<Answers(const Items&)> answer_;

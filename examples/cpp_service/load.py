@@ -3,7 +3,8 @@
     python examples/cpp_service/load.py BUNDLE --url http://127.0.0.1:8080 --connections 16 --seconds 30
 
 Answers of the same bundle in this process (Python, ONNX Runtime) are computed first. A request that gets 429 is counted
-and sent again after a pause. Exit code 1 where an answer is wrong or a request was dropped.
+and sent again after a pause. Exit code 1 where an answer is wrong or a request was dropped. A service that wants an API
+key gets the one in the environment variable TRBERT_API_KEY.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import http.client
 import itertools
 import json
 import math
+import os
+import ssl
 import statistics
 import sys
 import threading
@@ -61,24 +64,40 @@ def same(given: Any, wanted: Any) -> bool:
     return bool(given == wanted)
 
 
+def connect(url: str, certificate: Path | None) -> http.client.HTTPConnection:
+    """To the service; certificate: the one that it has to show over HTTPS, where the system knows nobody behind it."""
+    address = urlsplit(url)
+    if address.scheme == "https":
+        context = ssl.create_default_context(cafile=certificate)
+        return http.client.HTTPSConnection(address.hostname or "", address.port, timeout=120, context=context)
+    return http.client.HTTPConnection(address.hostname or "", address.port, timeout=120)
+
+
 def run(
-    url: str, items: Sequence[dict[str, Any]], wanted: Sequence[dict[str, Any]], *, connections: int, seconds: float
+    url: str,
+    items: Sequence[dict[str, Any]],
+    wanted: Sequence[dict[str, Any]],
+    *,
+    connections: int,
+    seconds: float,
+    certificate: Path | None = None,
+    key: str | None = None,
 ) -> Load:
     """Send the items, over and over, on that many connections for that long."""
-    address = urlsplit(url)
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
     bodies = [json.dumps(item) for item in items]
     load, lock = Load(), threading.Lock()
     end = time.monotonic() + seconds
 
     def work(first: int) -> None:
-        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=120)
+        connection = connect(url, certificate)
         for place in itertools.count(first, connections):
             if time.monotonic() > end:
                 break
             number = place % len(items)
             start = time.monotonic()
             try:
-                connection.request("POST", "/predict", bodies[number], {"Content-Type": "application/json"})
+                connection.request("POST", "/predict", bodies[number], headers)
                 response = connection.getresponse()
                 text = response.read()
             except (OSError, http.client.HTTPException) as problem:
@@ -113,6 +132,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path, help="the bundle that the service serves")
     parser.add_argument("--url", default="http://127.0.0.1:8080")
+    parser.add_argument("--certificate", type=Path, help="of an HTTPS service, where it vouches for itself")
     parser.add_argument("--data", type=Path, default=evaluation_file(), help="JSON lines (default: film reviews)")
     parser.add_argument("--items", type=int, default=200, help="lines of it to use")
     parser.add_argument("--connections", type=int, default=16)
@@ -126,7 +146,15 @@ def main() -> int:
         start = time.perf_counter()
         wanted = engine.predict(items)
         alone = len(items) / (time.perf_counter() - start)
-    load = run(options.url, items, wanted, connections=options.connections, seconds=options.seconds)
+    load = run(
+        options.url,
+        items,
+        wanted,
+        connections=options.connections,
+        seconds=options.seconds,
+        certificate=options.certificate,
+        key=os.environ.get("TRBERT_API_KEY"),
+    )
     print(f"in-process (Python, batches of 32): {alone:.1f} items/s")
     if len(load.seconds) > 1:
         cuts = statistics.quantiles(load.seconds, n=100, method="inclusive")

@@ -1,37 +1,28 @@
 // trbert-service: a bundle behind HTTP.
 #include <algorithm>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
 #include <csignal>
 #include <iostream>
-#include <thread>
 
+#include "server.hpp"
 #include "service.hpp"
 
 namespace {
 
-int serve(const service::Options& options) {
-    // Threads inherit the mask, so that one of them alone takes these signals, in the open.
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+void serve(const service::Options& options) {
+    boost::asio::io_context io(1);
     service::Service service(options);
-    std::thread stopper([&] {
-        int received = 0;
-        sigwait(&signals, &received);
-        service.stop();
+    service::Server server(io, options.server, service);
+    boost::asio::signal_set signals(io, SIGTERM, SIGINT);
+    signals.async_wait([&](const boost::system::error_code&, int) {
+        signals.clear();  // the next one ends it at once
+        service.fail_health();
+        server.stop(options.drain_time);
     });
-    std::cout << "listening on http://" << options.host << ":" << service.port() << std::endl;
-    int code = 0;
-    try {
-        service.run();
-    } catch (const std::exception& failure) {
-        std::cerr << "error: " << failure.what() << '\n';
-        code = 1;
-        pthread_kill(stopper.native_handle(), SIGTERM);
-    }
-    stopper.join();
-    return code;
+    const char* const scheme = options.server.certificate.empty() ? "http://" : "https://";
+    std::cout << "listening on " << scheme << options.server.host << ":" << server.port() << std::endl;
+    io.run();
 }
 
 }  // namespace
@@ -43,7 +34,8 @@ int main(int count, char** words) {
             std::cout << service::kUsage;
             return 0;
         }
-        return serve(service::parse(given));
+        serve(service::parse(given));
+        return 0;
     } catch (const service::Usage& failure) {
         std::cerr << "error: " << failure.what() << "\n\n" << service::kUsage;
         return 2;

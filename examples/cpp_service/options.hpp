@@ -8,20 +8,17 @@
 #include <vector>
 
 #include "batcher.hpp"
+#include "server_options.hpp"
 
 namespace service {
 
-// Connections that are left to /healthz, /metrics and to refusing, when all others are taken by requests to /predict.
-constexpr int kSpareConnections = 8;
-
 struct Options {
-    std::string bundle, host = "127.0.0.1";
-    int port = 8080;
+    std::string bundle, api_key_file;
     trbert::Options engine;
     Batcher::Limits limits;
-    std::size_t connections = 128;  // at a time: each keeps a thread
-    std::size_t max_body_bytes = 1024 * 1024, max_item_bytes = 64 * 1024;
-    std::chrono::seconds body_time{5};  // of a request's body to arrive in
+    ServerOptions server;
+    std::size_t max_item_bytes = 64 * 1024;
+    std::chrono::seconds drain_time{1};  // from the signal to stop until it listens no more
 };
 
 struct Usage : std::runtime_error {

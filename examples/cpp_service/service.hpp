@@ -1,46 +1,44 @@
-// The HTTP side: requests in, statuses and answers out.
+// What is asked over HTTP, and what an engine answers.
 #pragma once
 
-#include <httplib.h>
-
 #include <atomic>
+#include <boost/asio/thread_pool.hpp>
 #include <string>
 #include <trbert/trbert.hpp>
 
+#include "api_keys.hpp"
 #include "batcher.hpp"
+#include "http.hpp"
 #include "metrics.hpp"
 #include "options.hpp"
 
 namespace service {
 
-class Service {
+class Service : public Handler {
 public:
-    // Throws trbert::Error where the bundle cannot be loaded or does not prove itself, std::runtime_error where the
-    // port is taken.
+    // Throws trbert::Error where the bundle cannot be loaded or does not prove itself, std::runtime_error where there
+    // is no API key in the place where it should be.
     explicit Service(const Options& options);
 
-    int port() const { return port_; }
+    // From now on /healthz says that the service stops.
+    void fail_health() { stopping_ = true; }
 
-    // Serve until `stop`, then finish the requests that have begun.
-    void run();
-
-    // From another thread, at any time.
-    void stop();
+    void admit(const Head& head) const override;
+    void answer(const Head& head, std::string body, Done done) override;
+    void finished(const Head& head, int status, Clock::duration taken) override;
 
 private:
-    void predict(const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& content);
-    std::string receive(const httplib::ContentReader& content, bool wanted, bool& whole) const;
-    Batcher::Answers answer(const Batcher::Items& items);
+    void predict(const std::string& body, bool lines, const Done& done);
+    Batcher::Items prepare(const std::string& body, bool lines) const;
+    Batcher::Answers run(const Batcher::Items& items);
 
     const Options options_;
+    const ApiKeys keys_;
     const trbert::Engine engine_;
     Metrics metrics_;
+    std::atomic<bool> stopping_{false};
     Batcher batcher_;
-    httplib::Server server_;
-    socket_t listening_ = INVALID_SOCKET;
-    std::atomic<bool> stopping_{false}, done_{false};
-    std::atomic<std::size_t> in_flight_{0};  // requests to /predict
-    int port_ = -1;
+    boost::asio::thread_pool workers_;  // tokenize; last: they use all of the above
 };
 
 }  // namespace service

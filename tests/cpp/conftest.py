@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import http.client
-import json
 import os
-import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from cpp_engine import CppEngine
+from cpp_service import Service, started
 from filelock import FileLock
 
 from trbert_deploy.calib_data import evaluation_file
@@ -161,113 +159,6 @@ def sanitized(onnxruntime_root: Path, cached_text_bundle: Callable[..., Path]) -
     return build
 
 
-class _Options(ctypes.Structure):
-    _fields_ = (
-        ("mode", ctypes.c_char_p),
-        ("device", ctypes.c_char_p),
-        ("threads", ctypes.c_int),
-        ("own_pool", ctypes.c_int),
-        ("check_sha256", ctypes.c_int),
-        ("runtime", ctypes.c_char_p),
-        ("provider", ctypes.c_char_p),
-        ("provider_library", ctypes.c_char_p),
-        ("engines", ctypes.c_char_p),
-    )
-
-
-class _Input(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_char_p),
-        ("data", ctypes.POINTER(ctypes.c_int64)),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("rank", ctypes.c_size_t),
-    )
-
-
-class CppError(Exception):
-    """A call of the C interface failed; `code` says how."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class CppEngine:
-    """The C interface of the shared library, spoken as another language would."""
-
-    def __init__(self, library: ctypes.CDLL, bundle: Path, mode: str = "staged", *, check_sha256: bool = False) -> None:
-        self._library = library
-        self._engine = ctypes.c_void_p()
-        options = _Options(mode.encode(), None, 1, 0, int(check_sha256))
-        self._check(library.trbert_load(os.fsencode(bundle), ctypes.byref(options), ctypes.byref(self._engine)))
-
-    def _check(self, code: int) -> None:
-        if code:
-            raise CppError(code, self._library.trbert_last_error().decode())
-
-    def run(self, inputs: dict[str, Any], outputs: list[str]) -> tuple[dict[str, np.ndarray], list[list[list[int]]]]:
-        """The named outputs, and kept positions [reduction][row]."""
-        arrays = {name: np.ascontiguousarray(value, dtype=np.int64) for name, value in inputs.items()}
-        int64s = ctypes.POINTER(ctypes.c_int64)
-        given = (_Input * len(arrays))(
-            *(
-                _Input(
-                    name.encode(),
-                    array.ctypes.data_as(int64s),
-                    (ctypes.c_int64 * array.ndim)(*array.shape),
-                    array.ndim,
-                )
-                for name, array in arrays.items()
-            )
-        )
-        output = ctypes.c_void_p()
-        self._check(self._library.trbert_run(self._engine, given, len(arrays), 1, ctypes.byref(output)))
-        try:
-            return (
-                {name: self._tensor(output, name) for name in outputs},
-                list(self._kept(output, len(arrays["input_ids"]))),
-            )
-        finally:
-            self._library.trbert_free_output(output)
-
-    def _tensor(self, output: ctypes.c_void_p, name: str) -> np.ndarray:
-        data, shape = ctypes.POINTER(ctypes.c_float)(), ctypes.POINTER(ctypes.c_int64)()
-        rank = ctypes.c_size_t()
-        references = (ctypes.byref(data), ctypes.byref(shape), ctypes.byref(rank))
-        self._check(self._library.trbert_output_tensor(output, name.encode(), *references))
-        return np.ctypeslib.as_array(data, shape=tuple(shape[: rank.value])).copy()
-
-    def _kept(self, output: ctypes.c_void_p, rows: int) -> Any:
-        positions, count = ctypes.POINTER(ctypes.c_int64)(), ctypes.c_size_t()
-        for reduction in range(100):
-            whole = []
-            for row in range(rows):
-                place = (ctypes.c_size_t(reduction), ctypes.c_size_t(row))
-                if self._library.trbert_output_kept(output, *place, ctypes.byref(positions), ctypes.byref(count)):
-                    return
-                whole.append(positions[: count.value])
-            yield whole
-
-    def predict(self, json_lines: str | bytes) -> str:
-        """JSON lines for JSON lines."""
-        raw = json_lines.encode() if isinstance(json_lines, str) else json_lines
-        answers = ctypes.c_void_p()
-        self._check(self._library.trbert_predict(self._engine, raw, ctypes.byref(answers)))
-        try:
-            return ctypes.string_at(answers).decode()
-        finally:
-            self._library.trbert_free_text(answers)
-
-    def verify(self) -> None:
-        """Replay the golden vectors."""
-        self._check(self._library.trbert_verify(self._engine))
-
-    def close(self) -> None:
-        """Free the engine."""
-        self._library.trbert_free(self._engine)
-        self._engine = ctypes.c_void_p()
-
-
 @pytest.fixture(scope="session")
 def cpp_engine(cpp: Built) -> Callable[..., CppEngine]:
     """Loads a bundle through the C interface of the shared library; once a session for each bundle and mode."""
@@ -288,59 +179,6 @@ def fresh_engine(cpp_engine: Callable[..., CppEngine]) -> Callable[..., CppEngin
     return cpp_engine.__wrapped__  # type: ignore[attr-defined]
 
 
-@dataclass(frozen=True)
-class Service:
-    """The service of examples/cpp_service, which runs."""
-
-    process: subprocess.Popen[str]
-    port: int
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
-
-    def ask(
-        self, method: str, path: str, body: Any = None, kind: str = "application/json", **headers: str
-    ) -> tuple[int, str]:
-        """Status and body of one request on a connection of its own; an iterable of bytes is sent chunked."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
-        try:
-            connection.request(method, path, body, {"Content-Type": kind, "Connection": "close", **headers})
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
-
-    def predict(self, *items: Any) -> list[dict[str, Any]]:
-        """Answers to items, sent as JSON lines."""
-        lines = "\n".join(json.dumps(item) for item in items).encode()
-        status, text = self.ask("POST", "/predict", lines, "application/x-ndjson")
-        assert status == 200, text
-        return [json.loads(line) for line in text.splitlines()]
-
-    def metrics(self) -> dict[str, float]:
-        """Every sample by its name and labels; the text follows Prometheus's format."""
-        status, text = self.ask("GET", "/metrics")
-        assert status == 200
-        samples, typed = {}, set()
-        for line in text.splitlines():
-            if line.startswith("#"):
-                assert re.fullmatch(r"# HELP \w+ \S.*|# TYPE \w+ (counter|gauge|histogram)", line)
-                typed.add(line.split()[2])
-                continue
-            found = re.fullmatch(r'(\w+?)(_bucket|_sum|_count)?(\{\w+="[^"]*"(?:,\w+="[^"]*")*\})? (\S+)', line)
-            assert found, line
-            assert found[1] in typed
-            samples[line.rpartition(" ")[0]] = float(found[4])
-        return samples
-
-    def memory(self, kind: str = "VmRSS") -> float:
-        """Resident, in MiB; with VmHWM the most that it ever was."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
-        return int(re.search(rf"{kind}:\s+(\d+) kB", status)[1]) / 1024
-
-
 @pytest.fixture(scope="session")
 def service_program(cpp: Built) -> Path:
     """The service as another project: found by find_package, warnings are errors."""
@@ -353,22 +191,9 @@ def service_program(cpp: Built) -> Path:
 def running(service_program: Path) -> Callable[..., AbstractContextManager[Service]]:
     """The service on a free port with a bundle and options; killed in the end, where it still runs."""
 
-    @contextmanager
     def start(
         bundle: Path, *options: object, starter: Sequence[str | Path] = (service_program,), **environment: str
-    ) -> Iterator[Service]:
-        command = [*starter, bundle, "--port", "0", "--threads", "1", *options]
-        process = subprocess.Popen(
-            [str(word) for word in command], stdout=subprocess.PIPE, text=True, env=os.environ | environment
-        )
-        try:
-            line = process.stdout.readline()
-            found = re.fullmatch(r"listening on http://127\.0\.0\.1:(\d+)\n", line)
-            assert found, line
-            yield Service(process, int(found[1]))
-        finally:
-            process.kill()
-            process.wait()
-            process.stdout.close()
+    ) -> AbstractContextManager[Service]:
+        return started([*starter, bundle, "--port", "0", "--threads", "1", *options], environment)
 
     return start

@@ -1,11 +1,12 @@
-"""libFuzzer on what a stranger can send or change: items, bodies, text, manifests, tokenizers.
+"""libFuzzer on what a stranger can send or change: requests, bodies, items, text, manifests, tokenizers.
 
 A crash, a sanitizer's finding, an exception other than the library's own or a broken promise (see the targets in
-runtimes/cpp/fuzz/ and examples/cpp_service/fuzz_body.cpp) fails, and names the file with the input that did it.
+runtimes/cpp/fuzz/ and examples/cpp_service/fuzz_*.cpp) fails, and names the file with the input that did it.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import resource
@@ -19,10 +20,21 @@ from trbert_deploy.calib_data import evaluation_file
 from trbert_deploy.text.json_lines import read_json_lines
 
 ROOT = Path(__file__).parents[2]
-TARGETS = ("body", "item", "manifest", "text", "tokenizer")
+TARGETS = ("body", "item", "manifest", "request", "text", "tokenizer")
 TEXTS = [line["text"][:200] for line in read_json_lines(evaluation_file())][:8]
 NASTY = ["e\u0301 ΣΑΣ [SEP] 日本語 😀\u200b", "\x00\u202e\ufffd", "한국어 [MASK][CLS]", "x" * 120]
 OLD_MANIFEST = ROOT / "tests" / "fixtures" / "schema_1" / "question-answering" / "manifest.json"
+BODY = b'{"text": "a film"}'
+COMPRESSED = gzip.compress(BODY, mtime=0)
+REQUESTS = [
+    b"GET /healthz?x HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n",
+    b"POST /predict HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY),
+    b"POST /predict HTTP/1.1\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b'3;a="b"\r\nabc\r\nA\r\n0123456789\r\n0\r\nA: b\r\n\r\n',
+    b"POST / HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s" % (len(COMPRESSED), COMPRESSED),
+    b"POST / HTTP/1.1\r\nContent-Encoding: br\r\nContent-Length: 7\r\n\r\n\x0b\x01\x80abc\x03",
+    b"HEAD / HTTP/1.0\r\nX: a\r\n b\r\n\r\n",
+]
 
 
 def seeds(part: str, bundle: Path) -> list[bytes]:
@@ -34,6 +46,9 @@ def seeds(part: str, bundle: Path) -> list[bytes]:
     if part == "body":  # the first byte says whether it is JSON lines
         lines = [json.dumps({"text": text}).encode() for text in TEXTS + NASTY] + [b"", b" \r"]
         return [b"\x01" + b"\n".join(lines), *[b"\0" + line for line in lines]]
+    if part == "request":  # the first byte is the size of the pieces in which they come
+        pieces = range(0, 60, 7)
+        return [bytes([size]) + request + REQUESTS[0] for size in pieces for request in REQUESTS]
     if part == "text":
         return [text.encode() for text in TEXTS + NASTY]
     path = bundle / ("manifest.json" if part == "manifest" else "tokenizer/tokenizer.json")
@@ -46,8 +61,10 @@ def seeds(part: str, bundle: Path) -> list[bytes]:
 def fuzzers(sanitized, cmake_build) -> dict[str, Path]:
     """The targets by name, built with clang, AddressSanitizer and UndefinedBehaviorSanitizer."""
     built = sanitized("address,undefined")
-    service = cmake_build("service-address", ROOT / "examples" / "cpp_service", *built.options, targets=["fuzz-body"])
-    folders = dict.fromkeys(TARGETS, built.build / "fuzz") | {"body": service}
+    own = ("body", "request")
+    targets = [f"fuzz-{name}" for name in own]
+    service = cmake_build("service-address", ROOT / "examples" / "cpp_service", *built.options, targets=targets)
+    folders = dict.fromkeys(TARGETS, built.build / "fuzz") | dict.fromkeys(own, service)
     return {name: folder / f"fuzz-{name}" for name, folder in folders.items()}
 
 

@@ -156,8 +156,8 @@ def test_overload_is_refused_and_lived_through(running, bundle, load, wanted):
         assert load.same(service.predict(REVIEWS[0]), wanted[:1])
 
 
-def test_connections_that_wait_leave_some_to_ask_and_refuse(running, bundle):
-    limits = ("--connections", "16", "--queue", "100000", "--batch-tokens", "1")
+def test_requests_beyond_the_limit_are_refused_while_others_wait(running, bundle):
+    limits = ("--requests", "8", "--queue", "100000", "--batch-tokens", "1")
     with running(bundle, *limits) as service, ThreadPoolExecutor(8) as pool:
         pending = [pool.submit(service.predict, *(REVIEWS * 20)) for _ in range(8)]
         while service.metrics()["trbert_queue_items"] < 5000:
@@ -172,12 +172,21 @@ def test_a_burst_of_connections_waits_to_be_accepted(running, bundle):
     with running(bundle) as service, ExitStack() as stack:
         service.process.send_signal(signal.SIGSTOP)  # as if it got no processor for a while
         address = ("127.0.0.1", service.port)
-        burst = [stack.enter_context(socket.create_connection(address, timeout=5)) for _ in range(64)]
+        burst = [stack.enter_context(socket.create_connection(address, timeout=5)) for _ in range(300)]
         service.process.send_signal(signal.SIGCONT)
         for connection in burst:
             connection.settimeout(120)
             connection.sendall(b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n")
             assert connection.recv(100).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_connections_beyond_the_limit_wait_for_others_to_close(running, bundle):
+    with running(bundle, "--connections", "2", "--idle-seconds", "2") as service, ExitStack() as stack:
+        idle = [stack.enter_context(service.connect()) for _ in range(2)]
+        with service.connect() as third:
+            third.sendall(b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n")
+            assert [connection.recv(100) for connection in idle] == [b"", b""]
+            assert third.recv(100).startswith(b"HTTP/1.1 200 OK")
 
 
 def test_sigterm_finishes_what_is_queued(running, bundle, load, wanted):
@@ -219,9 +228,10 @@ def test_one_command_starts_it_and_one_loads_it(cpp, running, bundle):
 @pytest.mark.slow
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
 def test_sanitizers_find_nothing_in_the_service(sanitized, cmake_build, running, bundle, load, wanted, sanitizer):
-    """The library and the service; ONNX Runtime and cpp-httplib's own library are not instrumented."""
+    """The library and the service; ONNX Runtime, OpenSSL and the decompressors are not instrumented."""
     built = sanitized(sanitizer)
-    build = cmake_build(f"service-{sanitizer.partition(',')[0]}", EXAMPLE, *built.options)
+    name = f"service-{sanitizer.partition(',')[0]}"
+    build = cmake_build(name, EXAMPLE, *built.options, targets=["trbert-service"])
     starter = [*built.prefix(), build / "trbert-service"]
     with running(bundle, "--queue", "6", starter=starter, **built.environment()) as service:
         done = load.run(service.url, REVIEWS, wanted, connections=8, seconds=20)

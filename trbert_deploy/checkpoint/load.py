@@ -21,7 +21,6 @@ from trbert_deploy.checkpoint.weights import load_weights, read_weights
 from trbert_deploy.core import strict_json
 from trbert_deploy.core.errors import CheckpointError, TRBertError, first_line
 from trbert_deploy.model import TRBertConfig, TRBertPreTrainedModel, class_named, model_class
-from trbert_deploy.reductions import REDUCTIONS
 from trbert_deploy.shipped_models import SHIPPED_MODELS, shipped_folder
 from trbert_deploy.tasks import TASKS
 
@@ -218,11 +217,9 @@ def _unknown_architecture(folder: Path, name: str) -> CheckpointError:
             f"{folder} is a bare encoder ({name}): it has no task head and no selectors",
             f"train both: trbert-deploy train {folder} --data FILE --out RUN",
         )
-    ours = [f"TRBert{task.architecture}" for task in TASKS]
-    upstreams = [known for reduction in REDUCTIONS for known in reduction.foreign_classes]
-    plain = " and ".join(f"{backbone.class_prefix}For..." for backbone in BACKBONES)
+    prefixes = ", ".join(backbone.class_prefix for backbone in BACKBONES)
     endings = ", ".join(task.architecture for task in TASKS if task.transformers)
     return CheckpointError(
         f"{folder / 'config.json'} names the architecture {name or '(none)'!r}, which is not supported",
-        f"supported: {', '.join([*ours, *upstreams])}, and transformers' {plain} that end on {endings}",
+        f"supported are TRBertFor... and upstream's AUTO... classes, and of transformers {prefixes} with {endings}",
     )

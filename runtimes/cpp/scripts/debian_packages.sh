@@ -13,12 +13,15 @@ packages=(
     debian-archive-keyring # its key vouches for ONNX Runtime's headers, which onnxruntime_root.sh downloads
     doctest-dev
     g++
+    libboost-dev # the service's HTTP, as libbrotli-dev and zlib1g-dev
+    libbrotli-dev
     libclang-rt-dev
-    libcpp-httplib-dev # brings the headers of brotli and zlib
     libssl-dev
     make
     nlohmann-json3-dev
+    openssl # makes certificates for the tests
     pkg-config
+    zlib1g-dev
 )
 
 # What is not there, by command and header rather than by package, so that it works on other systems too.
@@ -27,7 +30,7 @@ missing_to_build() {
         command -v "$command" >/dev/null || echo "$command"
     done
     command -v g++ >/dev/null || return 0
-    headers httplib.h nlohmann/json.hpp openssl/evp.h
+    headers boost/version.hpp brotli/decode.h nlohmann/json.hpp openssl/ssl.h zlib.h
     if command -v apt-get >/dev/null && [ ! -f /usr/share/keyrings/debian-archive-keyring.gpg ]; then
         echo debian-archive-keyring
     fi
@@ -36,7 +39,7 @@ missing_to_build() {
 missing() {
     missing_to_build
     ! command -v python3 >/dev/null || python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
-    for command in nm clang++; do
+    for command in nm clang++ openssl; do
         command -v "$command" >/dev/null || echo "$command"
     done
     ! command -v g++ >/dev/null || headers doctest/doctest.h
