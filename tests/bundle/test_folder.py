@@ -139,7 +139,7 @@ def test_a_full_disk_is_said_to_be_full_whoever_found_out(tmp_path, error):
         room_for(tmp_path / "out"),
         whole_folder(tmp_path / "out", force=False, replaceable=lambda _: False),
     ):
-        with pytest.raises(TRBertError, match="there is no room to write .*out: "):
+        with pytest.raises(TRBertError, match=r"there is no room to write .*out: "):
             fail(writing)
     assert names(tmp_path) == []
 
