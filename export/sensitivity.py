@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from trbert_deploy.core import strict_json
 from trbert_deploy.core.precision import QuantizationForm
 from trbert_deploy.core.request import Request
 from trbert_deploy.core.specs import ReductionSpec
@@ -102,4 +102,4 @@ def write_sensitivity(found: Sequence[LayerSensitivity], data: str, rows: int, p
         "rows": rows,
         "layers": [asdict(one) for one in found],
     }
-    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    path.write_text(strict_json.dumps(report, indent=2) + "\n", encoding="utf-8")

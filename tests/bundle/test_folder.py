@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 
 from trbert_deploy.bundle import folder as folder_module
-from trbert_deploy.bundle.folder import clear_abandoned, whole_file, whole_folder
+from trbert_deploy.bundle.folder import clear_abandoned, room_for, whole_file, whole_folder
 from trbert_deploy.core.errors import TRBertError
 
 
@@ -120,6 +120,39 @@ def test_a_file_whose_block_fails_is_as_it_was(tmp_path):
         fail()
     assert file.read_text() == "old"
     assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        Exception("Error while serializing: I/O error: No space left on device (os error 28)"),  # as Rust says it
+        ValueError("File too large (os error 27)"),
+    ],
+)
+def test_a_full_disk_is_said_to_be_full_whoever_found_out(tmp_path, error):
+    def fail(writing):
+        with writing:
+            raise error
+
+    for writing in (
+        room_for(tmp_path / "out"),
+        whole_folder(tmp_path / "out", force=False, replaceable=lambda _: False),
+    ):
+        with pytest.raises(TRBertError, match=r"there is no room to write .*out: "):
+            fail(writing)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "no"), ValueError("(os error 2)"), ValueError("something else")])
+def test_other_errors_are_not_about_room(tmp_path, error):
+    def fail():
+        with room_for(tmp_path / "out"):
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        fail()
+    assert caught.value is error
 
 
 # -- several writers -----------------------------------------------------------------------------------------------

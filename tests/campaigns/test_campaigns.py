@@ -15,9 +15,9 @@ import pytest
 from forks import Ended, Forks
 from writing_verbs import Verb, left_behind
 
-KILLS = 1
-FULL_DISKS = 1
-ROUNDS = 1
+KILLS = 50
+FULL_DISKS = 20
+ROUNDS = 10
 
 pytestmark = pytest.mark.slow
 

@@ -71,6 +71,8 @@ def test_every_task_agrees_with_itself(task, token_types):
         (with_input(HOTPOT, 3, default=-2), "sentence_spans: its default -2 is not among -1 to 2147483647"),
         (with_input(HOTPOT, 3, axes=("batch", 2, "sentences")), "axes of a fixed size come last"),
         (with_input(HOTPOT, 3, axes=("batch", "sentences", 0)), "axes of a fixed size"),
+        (with_input(HOTPOT, 3, axes=("batch", 2**31)), "axes of a fixed size"),
+        (with_input(HOTPOT, 3, axes=("batch", 2**15, 2**15)), "axes of a fixed size"),
         (with_input(HOTPOT, 3, axes=("rows",)), "first axis of sentence_spans must be batch"),
         (replace(CLASSES, protected_from="ends"), "protected_from names ends"),
         (replace(CLASSES, protected_from="input_ids"), "protected_from names input_ids"),

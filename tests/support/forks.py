@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -138,13 +139,11 @@ def _run(words: list[str], out: int, most_bytes: int | None) -> None:
             code = 0
         except SystemExit as end:
             code = end.code
-        sys.stdout.flush()
-        sys.stderr.flush()
     except BaseException:
-        import traceback
-
         traceback.print_exc()
     finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code if isinstance(code, int) else 0 if code is None else 1)
 
 

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from trbert_deploy.core.errors import TRBertError
 
+_SYSTEM_ERROR = re.compile(r"\(os error ([0-9]{1,4})\)")  # as Rust says it
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _HIDDEN = re.compile(r"\.(?P<target>.+)\.(?:writing|partial|retired)-(?P<token>[0-9a-f]{12})")
 
@@ -202,16 +203,35 @@ def _check_target(out: Path, force: bool, replaceable: Callable[[Path], bool]) -
 
 
 @contextlib.contextmanager
-def _clear_errors(out: Path) -> Iterator[None]:
+def room_for(out: Path) -> Iterator[None]:
+    """Say of a full disk that it is full, whichever library found out.
+
+    Raises:
+        TRBertError: it is.
+    """
     try:
         yield
+    except TRBertError:
+        raise
+    except Exception as error:  # libraries written in Rust have exceptions of their own, tokenizers the bare one
+        said = _SYSTEM_ERROR.search(str(error))
+        number = error.errno if isinstance(error, OSError) else int(said[1]) if said else None
+        if number not in _FULL:
+            raise
+        raise TRBertError(
+            f"there is no room to write {out}: {os.strerror(number)}", "free some space, or write to another disk"
+        ) from error
+
+
+@contextlib.contextmanager
+def _clear_errors(out: Path) -> Iterator[None]:
+    try:
+        with room_for(out):
+            yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno in _FULL:
-            raise TRBertError(
-                f"there is no room to write {out}: {reason}", "free some space, or write to another disk"
-            ) from error
-        raise TRBertError(f"{out} cannot be written: {reason}", "check the folder, or give another folder") from error
+        raise TRBertError(
+            f"{out} cannot be written: {error.strerror or error}", "check the folder, or give another folder"
+        ) from error
 
 
 def _sync(path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from trbert_deploy.bundle.schema_1 import MOST_LAYERS
 from trbert_deploy.core import costs, specs
 from trbert_deploy.core.attributes import attribute_docs
 from trbert_deploy.core.costs import Costs
@@ -45,7 +46,7 @@ class ModelFacts(_Part):
     source_class: str = Field(description="the class that its config.json named")
     model_class: str = Field(description="the class here, TRBertFor...")
     backbone: str = Field(description="transformers' model_type of its encoder")
-    num_layers: int = Field(ge=1, description="transformer layers of its encoder")
+    num_layers: int = Field(ge=1, le=MOST_LAYERS, description="transformer layers of its encoder")
     hidden_size: int = Field(ge=1, description="width of a token's state")
     num_attention_heads: int = Field(ge=1, description="of a layer")
     intermediate_size: int = Field(ge=1, description="width of the feed-forward layers")

@@ -11,6 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+#: Of any model, so that a number gone wrong fills no memory.
+MOST_LAYERS = 10_000
+
 _TABLE = Path(__file__).with_name("schema_1.json")
 _ROW_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -116,7 +119,13 @@ def _tensor(name: str, task: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[
 
 
 def _costs(task: str, model: Mapping[str, Any], layers: list[int]) -> dict[str, Any]:
-    """`Costs` of a BERT or DistilBERT with selectors; the heads as they were."""
+    """`Costs` of a BERT or DistilBERT with selectors; the heads as they were.
+
+    Raises:
+        ValueError: the model has more layers than there can be.
+    """
+    if not model["num_layers"] <= MOST_LAYERS:  # before there is a list of as many
+        raise ValueError(f"model.num_layers must be at most {MOST_LAYERS}, not {model['num_layers']}")
     hidden, labels = model["hidden_size"], len(model["labels"])
     square, size = hidden * hidden, model["selector_size"]
     layer = {"query": 2 * square + 2 * hidden * model["intermediate_size"], "key": 2 * square, "pair": 2 * hidden}

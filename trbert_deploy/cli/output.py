@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from trbert_deploy.core import strict_json
 from trbert_deploy.core.errors import TRBertError
 
 #: For people: progress, notes, warnings, errors. `NO_COLOR` is respected by rich.
@@ -41,7 +41,7 @@ def json_text(value: Any, what: str, *, indent: int | None = None) -> str:
         TRBertError: a number in it is not finite.
     """
     try:
-        return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+        return strict_json.dumps(value, indent=indent)
     except ValueError as error:
         raise TRBertError(
             f"{what} holds a number that is not finite, which JSON cannot say", "check the bundle: trbert-deploy verify"

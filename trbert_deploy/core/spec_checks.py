@@ -6,6 +6,7 @@ Readers rely on it: where a check here is passed, no request, item or output mak
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from math import prod
 
 from trbert_deploy.core.decoding_checks import check_decoding
 from trbert_deploy.core.specs import CLS, SEP, InputSpec, TaskSpec, TextSpec
@@ -14,6 +15,7 @@ from trbert_deploy.core.specs import CLS, SEP, InputSpec, TaskSpec, TextSpec
 TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 _LARGEST = 2**31 - 1
+_MOST_FIXED = 2**20  # so that an array of one row fills no memory
 _LARGEST_FLOAT32 = float(2**128 - 2**104)
 
 
@@ -52,9 +54,12 @@ def _check_axes(name: str, axes: tuple[str | int, ...]) -> None:
     """The batch, then names, then sizes."""
     if axes[:1] != ("batch",):
         raise ValueError(f"the first axis of {name} must be batch")
-    sizes = [isinstance(axis, int) for axis in axes]
-    if sizes != sorted(sizes) or any(isinstance(axis, int) and not 1 <= axis <= _LARGEST for axis in axes):
-        raise ValueError(f"{name}: axes of a fixed size come last, and the size is at least 1, not {list(axes)}")
+    fixed = [isinstance(axis, int) for axis in axes]
+    sizes = [axis for axis in axes if isinstance(axis, int)]
+    if fixed != sorted(fixed) or not all(1 <= size <= _MOST_FIXED for size in sizes) or prod(sizes) > _MOST_FIXED:
+        raise ValueError(
+            f"{name}: axes of a fixed size come last, for 1 to {_MOST_FIXED} numbers in all, not {list(axes)}"
+        )
 
 
 def _check_input(spec: InputSpec, task: TaskSpec) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from trbert_deploy.bundle.folder import whole_file
+from trbert_deploy.core import strict_json
+from trbert_deploy.core.errors import TRBertError
 from trbert_deploy.core.markdown import markdown_table
 from trbert_deploy.runtimes.environment import environment
 from trbert_deploy.training.class_metrics import ClassMetrics, Majority, class_metrics, macro_f1
@@ -173,18 +174,25 @@ def _quality(quality: ModelQuality) -> list[str]:
 
 
 def read_models(folder: Path) -> list[TrainedModel]:
-    """The models that a run's results.json lists; none where there is none yet."""
+    """The models that a run's results.json lists; none where there is none yet.
+
+    Raises:
+        TRBertError: the file is damaged.
+    """
     file = folder / "results.json"
     if not file.exists():
         return []
-    results = json.loads(file.read_text(encoding="utf-8"))["results"]
-    return [TrainedModel.from_json(model) for model in results["models"]]
+    try:
+        results = strict_json.read(file, most_bytes=2**24)["results"]
+        return [TrainedModel.from_json(model) for model in results["models"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TRBertError(f"{file} cannot be read: {error}", "move it away: it is written anew") from error
 
 
 def write_results(results: TrainingResults, folder: Path) -> None:
     """Write results.json, results.md and trade_off.png."""
     with whole_file(folder / "results.json") as partial:  # a later sweep reads it back
-        partial.write_text(json.dumps(results.as_json(), indent=2) + "\n", encoding="utf-8")
+        partial.write_text(strict_json.dumps(results.as_json(), indent=2) + "\n", encoding="utf-8")
     (folder / "results.md").write_text(results.markdown(), encoding="utf-8")
     points = [(f"alpha {model.alpha:g}", model.flops_ratio, model.accuracy) for model in results.models]
     plot_trade_off(points, results.teacher_accuracy, folder / "trade_off.png")

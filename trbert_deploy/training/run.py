@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from trbert_deploy.bundle.folder import room_for
 from trbert_deploy.core.costs import Costs
 from trbert_deploy.core.errors import InputError
 from trbert_deploy.training.arguments import TrainingArguments
@@ -54,6 +55,7 @@ def train(
         CheckpointError: the checkpoint cannot be trained.
         InputError: the data or an argument is wrong, or `out` holds another run.
         DeviceError: the device is not there.
+        TRBertError: there is no room to write; the same call goes on with the run.
         TypeError: there is no such argument.
     """
     known = [field.name for field in fields(TrainingArguments)]
@@ -67,7 +69,7 @@ def train(
     config = {**begin.config, "model": str(source), "processes": accelerator.num_processes}
     folder = RunFolder(Path(out), accelerator)
     parts = begin.parts(folder, accelerator.num_processes)
-    with folder.locked():
+    with folder.locked(), room_for(folder.path):
         folder.claim(config)
         reporter.note(_header(begin, parts))
         tracker = Tracker([part for part in parts if not part.finished], reporter)

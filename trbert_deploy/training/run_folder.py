@@ -29,6 +29,7 @@ from filelock import FileLock, Timeout
 
 from trbert_deploy.bundle.folder import whole_file, whole_folder
 from trbert_deploy.checkpoint import save_checkpoint
+from trbert_deploy.core import strict_json
 from trbert_deploy.core.errors import InputError, TRBertError
 from trbert_deploy.model import TRBertPreTrainedModel
 from trbert_deploy.training.arguments import MAY_CHANGE, TrainingArguments
@@ -98,7 +99,7 @@ class RunFolder:
             with whole_file(file) as partial:
                 partial.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         self._accelerator.wait_for_everyone()
-        before, wanted = json.loads(file.read_text(encoding="utf-8")), json.loads(json.dumps(config))
+        before, wanted = _read(file), json.loads(json.dumps(config))
         before = json.loads(json.dumps(asdict(TrainingArguments()))) | before  # an earlier version knew fewer
         differing = [
             f"{name} was {before.get(name)}, now {wanted.get(name)}"
@@ -132,3 +133,18 @@ class RunFolder:
 def state_of(result: Path) -> Path:
     """Where the states lie from which a folder of weights is still to come."""
     return result.with_name(f".state-{result.name}")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """What a run was asked for.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    try:
+        found = strict_json.read(file, most_bytes=2**20)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read: {error}", "give another --out") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{file} holds no arguments of a run", "give another --out")
+    return found
