@@ -19,16 +19,27 @@ def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, **options)
 
 
-def test_help_names_every_verb_in_little_time():
-    times = []
-    for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        ran = run("--help")
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+def processor_seconds(*command: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_help_names_every_verb():
+    ran = run("--help")
     for verb in ("export", "build", "bench", "predict", "inspect", "verify", "env"):
         assert f" {verb} " in ran.stdout
-    assert min(times) < 0.4  # processor time, and the best of five: the machine may be busy
+
+
+def test_help_takes_little_more_than_typer_itself():
+    # Against what typer and its formatting cost on the same machine in the same minute: machines differ, and are busy.
+    times = [
+        (processor_seconds(COMMAND, "--help"), processor_seconds(sys.executable, "-c", "import typer.rich_utils"))
+        for _ in range(5)
+    ]
+    ours, typers = (min(column) for column in zip(*times, strict=True))
+    assert ours < 3 * typers
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("export", "--help"), ("bench", "--help"), ("train", "--help")])
