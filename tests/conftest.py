@@ -19,6 +19,7 @@ import plugins
 import pytest
 import tracing
 from disk_cache import cached, hash_of
+from forks import Forks
 from hypothesis import settings
 
 # Threads cost more than they bring on models this small, and wait for each other where the machine is busy.
@@ -379,16 +380,12 @@ def traced_model() -> Callable[[Any], Traced]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def torchs_exporter_unwatched() -> Iterator[None]:
+def torchs_exporter_quick() -> Iterator[None]:
     """Measuring coverage, Python up to 3.11 looks at every call, and torch's exporter makes so many that it takes twice
     the time; what it runs of ours, the eager reference runs too."""
-    watch = sys.gettrace()
-    if watch is None:
-        yield
-        return
     import torch
 
-    export = torch.onnx.export
+    export, watch = torch.onnx.export, sys.gettrace()
 
     def unwatched(*arguments: Any, **options: Any) -> Any:
         sys.settrace(None)
@@ -397,7 +394,7 @@ def torchs_exporter_unwatched() -> Iterator[None]:
         finally:
             sys.settrace(watch)
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, tracing.operators_read_once():
         patch.setattr(torch.onnx, "export", unwatched)
         yield
 
@@ -595,9 +592,10 @@ def shipped_bundle(own_copy: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def plugged(tmp_path_factory: pytest.TempPathFactory) -> plugins.Plugged:
+def plugged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[plugins.Plugged]:
     """The packages under tests/plugins, installed for programs of their own, not for this process."""
-    return plugins.Plugged(plugins.install(tmp_path_factory.mktemp("plugged")))
+    with Forks(plugins.install(tmp_path_factory.mktemp("plugged"))) as forks:
+        yield plugins.Plugged(forks)
 
 
 @pytest.fixture(scope="session")

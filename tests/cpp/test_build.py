@@ -29,7 +29,9 @@ def pkg_config(folder):
     return shlex.split(call("pkg-config", "--cflags", "--libs", "trbert", env=environment))
 
 
+@pytest.mark.slow  # with sanitizers they run every time
 def test_ctest(cpp):
+    call("cmake", "--build", cpp.static)
     printed = call("ctest", "--test-dir", cpp.static, "--output-on-failure", "--no-tests=error")
     assert "100% tests passed" in printed
 

@@ -1,6 +1,6 @@
 """examples/checkpoints/: what they write loads again and is what was asked for."""
 
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -16,9 +16,20 @@ from trbert_deploy.training.evaluation import evaluate
 EXAMPLES = Path(__file__).parents[2] / "examples" / "checkpoints"
 
 
-def run(name, *given):
-    command = [sys.executable, str(EXAMPLES / f"{name}.py"), *map(str, given)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture
+def run(monkeypatch):
+    """Runs a script in this process, where everything is imported: its exit code and what it said at its end."""
+
+    def run(name, *given):
+        script = str(EXAMPLES / f"{name}.py")
+        monkeypatch.setattr(sys, "argv", [script, *map(str, given)])
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else 1, str(end.code)
+        return 0, ""
+
+    return run
 
 
 def saves(folder, data):
@@ -31,10 +42,10 @@ def saves(folder, data):
 
 
 @pytest.mark.parametrize("ratio", [1.6, 1.85])
-def test_shifted_selectors_save_what_was_asked_for(toy_run, tmp_path, ratio):
+def test_shifted_selectors_save_what_was_asked_for(run, toy_run, tmp_path, ratio):
     data = toy_run / "rows.jsonl"  # fewer rows than the script draws: it takes them all
     done = run("shift_selectors", toy_run / "model", tmp_path / "out", "--data", data, "--ratio", ratio)
-    assert done.returncode == 0, done.stderr
+    assert done == (0, "")
     reached, kept = saves(tmp_path / "out", data)
     assert reached == pytest.approx(ratio, rel=0.05)
     before_ratio, before = saves(toy_run / "model", data)
@@ -46,17 +57,16 @@ def test_shifted_selectors_save_what_was_asked_for(toy_run, tmp_path, ratio):
     assert changed == {"selectors.0.score.bias", "selectors.1.score.bias"}
 
 
-def test_a_ratio_that_no_shift_reaches_is_refused(toy_run, tmp_path):
+def test_a_ratio_that_no_shift_reaches_is_refused(run, toy_run, tmp_path):
     given = [toy_run / "model", tmp_path / "out", "--data", toy_run / "rows.jsonl", "--ratio", "50"]
-    done = run("shift_selectors", *given)
-    assert done.returncode == 1
-    assert "no shift within 4.0 saves 50.0x" in done.stderr
+    code, said = run("shift_selectors", *given)
+    assert code == 1
+    assert "no shift within 4.0 saves 50.0x" in said
     assert not (tmp_path / "out").exists()
 
 
-def test_half_the_size_is_the_same_weights_rounded(toy_run, tmp_path):
-    done = run("half_size", toy_run / "model", tmp_path / "small")
-    assert done.returncode == 0, done.stderr
+def test_half_the_size_is_the_same_weights_rounded(run, toy_run, tmp_path):
+    assert run("half_size", toy_run / "model", tmp_path / "small") == (0, "")
     old, new = (load_checkpoint(folder).model.state_dict() for folder in (toy_run / "model", tmp_path / "small"))
     assert old.keys() == new.keys()
     for name, tensor in old.items():
@@ -66,8 +76,8 @@ def test_half_the_size_is_the_same_weights_rounded(toy_run, tmp_path):
     load_tokenizer(tmp_path / "small")
 
 
-def test_half_size_refuses_what_is_no_checkpoint(tmp_path):
-    done = run("half_size", tmp_path, tmp_path / "small")
-    assert done.returncode == 1
-    assert "has no model.safetensors" in done.stderr
+def test_half_size_refuses_what_is_no_checkpoint(run, tmp_path):
+    code, said = run("half_size", tmp_path, tmp_path / "small")
+    assert code == 1
+    assert "has no model.safetensors" in said
     assert not (tmp_path / "small").exists()

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from forks import Forks
 
 from trbert_deploy.bundle import open_bundle
 from trbert_deploy.checkpoint import load_checkpoint
@@ -27,6 +28,12 @@ pytestmark = pytest.mark.usefixtures("traced_once")
 @pytest.fixture
 def checkpoint():
     return load_checkpoint(CHECKPOINT)
+
+
+@pytest.fixture(scope="module")
+def forks():
+    with Forks() as running:
+        yield running
 
 
 def left_behind(folder: Path) -> list[str]:
@@ -96,16 +103,14 @@ def test_a_checkpoint_exports_twice_with_its_own_default(checkpoint, tmp_path):
     assert export_bundle(checkpoint, tmp_path / "c").manifest.selection.mode == "policy"
 
 
-def test_exporting_leaves_the_thread_pool_to_the_caller(tmp_path):
+def test_exporting_leaves_the_thread_pool_to_the_caller(forks, tmp_path):
     after = """
     import trbert_deploy
-    with trbert_deploy.load({out!r}, threads=1) as engine:
+    with trbert_deploy.load(out, threads=1) as engine:
         print(engine.runtime.name)
     """
-    code = textwrap.dedent(EXPORT).format(checkpoint=str(CHECKPOINT), out=str(tmp_path / "b"), prepare="")
-    code += textwrap.dedent(after).format(out=str(tmp_path / "b"))
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert ran.stdout.endswith("ort\n"), ran.stderr
+    ended = forks.python(textwrap.dedent(EXPORT) + textwrap.dedent(after), CHECKPOINT, tmp_path / "b")
+    assert ended.stdout.endswith("ort\n"), ended.stderr
 
 
 def test_selectors_that_say_nothing_are_refused_in_policy_mode(checkpoint, tmp_path, monkeypatch):
@@ -166,40 +171,32 @@ def test_axes_have_names(checkpoint, tmp_path):
 
 
 EXPORT = """
-    import resource, signal, sys
+    import sys
     from pathlib import Path
+    from tracing import traced_once
     from trbert_deploy.checkpoint import load_checkpoint
-    from trbert_deploy.core.errors import TRBertError
     from trbert_deploy.export.exporter import export_bundle
 
-    checkpoint = load_checkpoint({checkpoint!r})
-    {prepare}
-    try:
-        export_bundle(checkpoint, Path({out!r}), progress=lambda line: print(line, flush=True))
-    except TRBertError as error:
-        sys.exit(f"refused: {{error}}")
+    checkpoint, out = map(Path, sys.argv[1:])
+    with traced_once():
+        export_bundle(load_checkpoint(checkpoint), out, progress=lambda line: print(line, flush=True))
 """
 
 
-def export_process(out: Path, prepare: str = "") -> subprocess.Popen[str]:
-    code = textwrap.dedent(EXPORT).format(checkpoint=str(CHECKPOINT), out=str(out), prepare=prepare)
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def test_no_room_is_a_clear_error_and_leaves_nothing(tmp_path):
+def test_no_room_is_a_clear_error_and_leaves_nothing(forks, tmp_path):
     # The kernel refuses to grow any file beyond 100 kB: what a full disk does, without filling one.
-    limit = "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100_000,) * 2)"
-    process = export_process(tmp_path / "bundle", limit)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 1
-    assert "refused: there is no room to write" in errors
-    assert "File too large" in errors
+    ended = forks.run("export", CHECKPOINT, "--out", tmp_path / "bundle", most_bytes=100_000)
+    assert ended.code == 1
+    assert "error: there is no room to write" in ended.stderr
+    assert "File too large" in ended.stderr
     assert left_behind(tmp_path) == []
 
 
 def test_a_killed_export_leaves_no_bundle_and_the_next_clears_up(tmp_path, checkpoint):
     out = tmp_path / "bundle"
-    process = export_process(out)
+    program = [sys.executable, "-c", textwrap.dedent(EXPORT), str(CHECKPOINT), str(out)]
+    support = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "support")}
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=support)
     assert process.stdout is not None
     assert process.stdout.readline().startswith("stage 1 of 2")  # its folder is there, and files are to come
     os.kill(process.pid, signal.SIGKILL)
@@ -213,11 +210,9 @@ def test_a_killed_export_leaves_no_bundle_and_the_next_clears_up(tmp_path, check
     assert left_behind(tmp_path) == ["bundle"]
 
 
-def test_two_exports_to_one_place_give_one_whole_bundle(tmp_path):
+def test_two_exports_to_one_place_give_one_whole_bundle(forks, tmp_path):
     out = tmp_path / "bundle"
-    processes = [export_process(out) for _ in range(2)]
-    for process in processes:
-        process.communicate(timeout=300)
-    assert sorted(process.returncode for process in processes) == [0, 1]
+    ended = forks.together([("export", CHECKPOINT, "--out", out)] * 2)
+    assert sorted(one.code for one in ended) == [0, 1]
     assert list(open_bundle(out).damaged_files()) == []
     assert left_behind(tmp_path) == ["bundle"]

@@ -89,8 +89,8 @@ def test_triton_takes_the_task(plugged_bundle, tmp_path):
 
 
 def test_a_backbone_answers_as_transformers(plugged, tmp_path):
-    plugged.python("-c", ROFORMER, tmp_path / "plain")
-    assert json.loads(plugged.python("-c", EVALUATE, tmp_path / "plain")) < 1e-5
+    plugged.python(ROFORMER, tmp_path / "plain")
+    assert json.loads(plugged.python(EVALUATE, tmp_path / "plain")) < 1e-5
 
 
 def test_a_backbone_goes_the_whole_way(plugged, plugged_bundle, tmp_path):

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,19 +37,32 @@ class Ended:
     Attributes:
         code: exit code; -9 where it was killed.
         seconds: from the start to the end.
-        printed: stdout and stderr.
+        stdout: what it printed.
+        stderr: what it said beside.
     """
 
     code: int
     seconds: float
-    printed: str
+    stdout: str
+    stderr: str
+
+    @property
+    def printed(self) -> str:
+        """Both."""
+        return self.stdout + self.stderr
 
 
 class Forks:
-    """Gives orders to such a process; a context manager that ends it."""
+    """Gives orders to such a process; a context manager that ends it.
 
-    def __init__(self) -> None:
+    Args:
+        paths: where Python looks for modules, before anywhere else.
+    """
+
+    def __init__(self, *paths: Path) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+        known = filter(None, [os.environ.get("PYTHONPATH")])
+        environment["PYTHONPATH"] = os.pathsep.join([*map(str, paths), *known])
         self._process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
@@ -72,6 +86,10 @@ class Forks:
         (ended,) = self.together([words], kill_after=kill_after, most_bytes=most_bytes)
         return ended
 
+    def python(self, code: str, *words: object) -> Ended:
+        """Run a program: as ``python -c CODE WORDS``."""
+        return self.run("-c", code, *words)
+
     def together(self, commands: list[tuple[object, ...]], **order: Any) -> list[Ended]:
         """Run commands at once; see `run`."""
         assert self._process.stdin is not None
@@ -86,20 +104,26 @@ class _Child:
     """A run under way."""
 
     def __init__(self, words: list[str], most_bytes: int | None) -> None:
-        self._out, write = os.pipe()
+        pipes = [os.pipe() for _ in range(2)]
         self._start = time.perf_counter()
         self.pid = os.fork()
         if self.pid == 0:
-            os.close(self._out)
-            _run(words, write, most_bytes)
-        os.close(write)
-        self._printed = b""
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+            for read, _ in pipes:
+                os.close(read)
+            _run(words, [write for _, write in pipes], most_bytes)
+        for _, write in pipes:
+            os.close(write)
+        self._said = [b"", b""]
+        self._readers = [
+            threading.Thread(target=self._read, args=(number, read), daemon=True)
+            for number, (read, _) in enumerate(pipes)
+        ]
+        for reader in self._readers:
+            reader.start()
 
-    def _read(self) -> None:
-        with os.fdopen(self._out, "rb") as pipe:
-            self._printed = pipe.read()
+    def _read(self, number: int, file: int) -> None:
+        with os.fdopen(file, "rb") as pipe:
+            self._said[number] = pipe.read()
 
     def wait(self, kill_after: float | None) -> Ended:
         """Wait for its end, and see to it."""
@@ -113,29 +137,29 @@ class _Child:
                 else:
                     time.sleep(0.002)
         seconds = time.perf_counter() - self._start
-        self._reader.join(timeout=5)  # what the run has started may hold the pipe open for longer
-        return Ended(os.waitstatus_to_exitcode(status), seconds, self._printed.decode(errors="replace"))
+        for reader in self._readers:
+            reader.join(timeout=5)  # what the run has started may hold the pipe open for longer
+        stdout, stderr = (said.decode(errors="replace") for said in self._said)
+        return Ended(os.waitstatus_to_exitcode(status), seconds, stdout, stderr)
 
 
-def _run(words: list[str], out: int, most_bytes: int | None) -> None:
+def _run(words: list[str], outputs: list[int], most_bytes: int | None) -> None:
     """In the child: never returns."""
     code: object = 70
     try:
         nothing = os.open(os.devnull, os.O_RDONLY)
-        for stream, file in ((0, nothing), (1, out), (2, out)):
+        for stream, file in enumerate([nothing, *outputs]):
             os.dup2(file, stream)
         sys.stdout = sys.__stdout__ = os.fdopen(1, "w", closefd=False)  # the old ones know what their files were
         sys.stderr = sys.__stderr__ = os.fdopen(2, "w", closefd=False)
         if most_bytes is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
-        from tracing import traced_once
+        from tracing import operators_read_once, traced_once
 
-        from trbert_deploy.cli.main import main
-
-        sys.argv = ["trbert-deploy", *words]
+        program = _program(words)
         try:
-            with traced_once():
-                main()
+            with traced_once(), operators_read_once():
+                program()
             code = 0
         except SystemExit as end:
             code = end.code
@@ -145,6 +169,16 @@ def _run(words: list[str], out: int, most_bytes: int | None) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
+def _program(words: list[str]) -> Callable[[], object]:
+    if words[0] == "-c":
+        code, sys.argv = compile(words[1], "-c", "exec"), ["-c", *words[2:]]
+        return lambda: exec(code, {"__name__": "__main__"})
+    from trbert_deploy.cli.main import main
+
+    sys.argv = ["trbert-deploy", *words]
+    return main
 
 
 def main() -> None:

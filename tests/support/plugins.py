@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from forks import Forks
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = ("task", "backbone", "reduction", "runtime")
@@ -54,20 +55,18 @@ def install(folder: Path) -> Path:
 
 
 class Plugged:
-    """Runs programs that find the installed packages."""
+    """Runs programs that find the installed packages, and no other process does."""
 
-    def __init__(self, site: Path) -> None:
-        self.site = site
+    def __init__(self, forks: Forks) -> None:
+        self._forks = forks
 
-    def python(self, *arguments: object) -> str:
-        """What Python prints."""
-        paths = [str(self.site), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-        return _call([sys.executable, *map(str, arguments)], environment)
+    def python(self, code: str, *words: object) -> str:
+        """What a program prints."""
+        return self._printed("-c", code, *words)
 
-    def cli(self, *arguments: object) -> str:
+    def cli(self, *words: object) -> str:
         """What `trbert-deploy` prints."""
-        return self.python("-m", "trbert_deploy", *arguments)
+        return self._printed(*words)
 
     def checkpoint(self, folder: Path, **facts: object) -> Path:
         """A checkpoint of random weights, see `_CHECKPOINT`."""
@@ -76,13 +75,21 @@ class Plugged:
         vocabulary.write_text(
             "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]) + "\n", encoding="utf-8"
         )
-        self.python("-c", _CHECKPOINT, folder, vocabulary, json.dumps(facts))
+        self.python(_CHECKPOINT, folder, vocabulary, json.dumps(facts))
         return folder
+
+    def _printed(self, *words: object) -> str:
+        ended = self._forks.run(*words)
+        assert ended.code == 0, f"{words}\n{ended.printed}"
+        return ended.stdout
 
 
 def unplugged(*arguments: object) -> str:
     """What a program prints that finds none of the packages."""
-    return _call([sys.executable, *map(str, arguments)], dict(os.environ))
+    command = [sys.executable, *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}\n{result.stderr}"
+    return result.stdout
 
 
 def write_rows(file: Path) -> Path:
@@ -93,9 +100,3 @@ def write_rows(file: Path) -> Path:
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return file
-
-
-def _call(command: list[str], environment: dict[str, str]) -> str:
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}\n{result.stderr}"
-    return result.stdout

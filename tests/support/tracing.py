@@ -43,6 +43,17 @@ def traced_once() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def operators_read_once() -> Iterator[None]:
+    """While this is open, torch reads its table of operators for the first graph, not for each: a sixth of the time."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    with pytest.MonkeyPatch.context() as patch:
+        table = functools.cache(ONNXRegistry.from_torchlib.__func__)  # type: ignore[attr-defined]
+        patch.setattr(ONNXRegistry, "from_torchlib", classmethod(table))
+        yield
+
+
 @functools.cache
 def _tracer() -> Callable[[Any, int, bool], ir.Model]:
     from trbert_deploy.export.trace import trace_stage

@@ -7,6 +7,7 @@ import math
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from forks import Forks
 from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast
 
 from trbert_deploy.bundle import open_bundle
@@ -499,6 +501,26 @@ def weights_of(folder):
     return {name: weight for name, weight in weights.items() if not name.endswith("key.bias")}
 
 
+#: One of several processes, as torchrun starts it; its rank and a free port come before the command.
+RANK = """
+import os, sys
+
+rank, port, *words = sys.argv[1:]
+os.environ |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+from trbert_deploy.cli.main import main
+
+sys.argv = ["trbert-deploy", *words]
+main()
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as any_port:
+        any_port.bind(("127.0.0.1", 0))
+        return any_port.getsockname()[1]
+
+
 def test_two_processes_train_one_model(encoder, tmp_path):
     """Data parallelism over gloo: both go through every step, and one of them writes and reports.
 
@@ -506,14 +528,16 @@ def test_two_processes_train_one_model(encoder, tmp_path):
     """
     data = write_texts(tmp_path / "few.jsonl", 120)
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "trbert_deploy",
         "train", encoder, "--data", data, "--out", tmp_path / "run", "--device", "cpu", "--json", "--samples", "2",
         "--fine-tune-epochs", "1", "--joint-epochs", "1", "--save-every", "3", "--batch-size", "8",
         "--micro-batch-size", "4",
     ]  # fmt: skip
-    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=300, check=False)
-    assert result.returncode == 0, result.stderr
-    report = json.loads(result.stdout)  # one document, not two
+    port = free_port()
+    with Forks() as forks:
+        result, other = forks.together([("-c", RANK, rank, port, *command) for rank in range(2)])
+    assert (result.code, other.code) == (0, 0), result.stderr + other.stderr
+    assert other.stdout == ""
+    report = json.loads(result.stdout)
     assert report["config"]["processes"] == 2
     steps = [line["step"] for line in read_metrics(tmp_path / "run" / "alpha-1" / "metrics.jsonl")]
     assert steps == [3, 6, 7, 3, 6, 7]  # 114 rows, 16 a step
