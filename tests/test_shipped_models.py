@@ -25,7 +25,7 @@ from trbert_deploy.training.evaluation import evaluate
 
 pytestmark = pytest.mark.usefixtures("traced_once")
 
-REVIEWS = 120
+REVIEWS = 60
 MODELS = Path(__file__).parents[1] / "models" / "trbert_deploy_models"
 FOLDER = MODELS / DEFAULT_MODEL
 

@@ -182,6 +182,7 @@ def test_standard_error_is_of_paired_rows(evaluations, toy_run, tokenize):
     assert line(wrong).minus(line(wrong)) == evaluations.Difference(0, 0)
 
 
+@pytest.mark.usefixtures("traced_once")
 def test_a_whole_run_yields_every_line(script, wall_clock, toy_run, tmp_path, monkeypatch, capsys):
     for module in (script, wall_clock):
         monkeypatch.setattr(module, "SAMPLE", 6)

@@ -13,7 +13,12 @@ from pathlib import Path
 import pytest
 
 COMMAND = str(Path(sys.executable).with_name("trbert-deploy"))
-SAYING = [("--help",), ("env", "--json"), ("inspect", "{bundle}"), ("predict", "{bundle}")]
+SAYING = [
+    ("--help",),
+    pytest.param(("env", "--json"), marks=pytest.mark.slow),
+    ("inspect", "{bundle}"),
+    ("predict", "{bundle}"),
+]
 
 #: Tells when the command has taken over SIGINT; before that Python itself is starting.
 TELLING = """
@@ -47,8 +52,8 @@ def typed(arguments, bundle):
     return [COMMAND, *(part.format(bundle=bundle) for part in arguments)]
 
 
-@pytest.mark.parametrize("arguments", SAYING, ids=" ".join)
 @pytest.mark.parametrize("gone", ["reader", "room", "stdout", "stderr"])
+@pytest.mark.parametrize("arguments", SAYING, ids=" ".join)
 def test_an_output_that_is_not_there(arguments, gone, bundle, rows):
     """A pipe that nobody reads, a full disk, and streams that are closed from the start."""
     command, code, said = typed(arguments, bundle), 0, b""

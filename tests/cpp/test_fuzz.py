@@ -68,7 +68,7 @@ def fuzzers(sanitized, cmake_build) -> dict[str, Path]:
     return {name: folder / f"fuzz-{name}" for name, folder in folders.items()}
 
 
-@pytest.mark.parametrize("end", ["-runs=1500", pytest.param("-max_total_time=180", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("end", ["-runs=600", pytest.param("-max_total_time=180", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("part", TARGETS)
 def test_nothing_crashes(part: str, end: str, fuzzers, sanitized, text_bundle: Callable[..., Path], tmp_path: Path):
     bundle = text_bundle("sequence-classification")
