@@ -39,18 +39,23 @@ def group_rows(
     overhead = GROUP_OVERHEAD_TOKENS if overhead_tokens is None else overhead_tokens
     order = np.argsort(-counts, kind="stable")
     longest = counts[order]
+    padded = (longest * sequences).astype(float)  # what a row costs in a group that starts with this one
     best = np.zeros(size + 1)  # best[i]: cost of the first i rows of `order`
+    before = np.zeros(size)  # before[i]: best[i] less what i rows as long as row i cost
     cut = np.zeros(size + 1, dtype=np.int64)
+    first = 0  # of the starts whose group is not too large: those before it stay too large as `end` grows
     for end in range(1, size + 1):
+        while first < end - 1 and (
+            (end - first) * padded[first] > MAX_GROUP_TOKENS or (max_rows is not None and end - first > max_rows)
+        ):
+            first += 1
         # rows start..end-1 form the last group, padded to longest[start]
-        starts = np.arange(end)
-        tokens = (end - starts) * longest[:end] * sequences
-        cost = best[:end] + tokens + overhead
-        cost[(tokens > MAX_GROUP_TOKENS) & (starts < end - 1)] = np.inf
-        if max_rows is not None:
-            cost[end - starts > max_rows] = np.inf
-        cut[end] = int(np.argmin(cost))
-        best[end] = cost[cut[end]]
+        costs = before[first:end] + end * padded[first:end]
+        start = int(np.argmin(costs))
+        cut[end] = first + start
+        best[end] = costs[start] + overhead
+        if end < size:
+            before[end] = best[end] - end * padded[end]
     groups = []
     end = size
     while end > 0:
