@@ -70,6 +70,11 @@ def test_a_task_and_a_reduction_go_the_whole_way(plugged, plugged_bundle, tmp_pa
     assert {engine["graph"] for engine in build(plugged, bundle)} == {"stage_0.onnx", "stage_1.onnx", "dense.onnx"}
 
 
+def test_a_reduction_is_offered_where_users_choose_one(plugged):
+    assert "<selector|attended>" in plugged.cli("train", "--help")
+    assert "attended" not in plugins.unplugged("-m", "trbert_deploy", "train", "--help")
+
+
 def test_they_are_not_needed_to_serve(plugged, plugged_bundle):
     bundle = plugged_bundle("task")
     text = " ".join(plugins.WORDS)

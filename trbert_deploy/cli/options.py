@@ -10,6 +10,7 @@ import typer
 
 from trbert_deploy.bench.options import ALL
 from trbert_deploy.cli.option_fields import Choices
+from trbert_deploy.reductions import REDUCTIONS
 from trbert_deploy.runtimes.registry import RUNTIMES, RuntimePart, known_parts, targets
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that `export` wrote.")]
@@ -17,13 +18,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 
 
 def installed_choices() -> dict[str, Choices]:
-    """Runtimes, providers and devices, those of other packages too; none of their libraries is imported."""
+    """Runtimes, providers, devices, reductions, those of other packages too; none of their libraries is imported."""
     parts = known_parts()
     providers = [provider for part in parts for provider in part.providers]
     return {
         "runtime": Choices(RUNTIMES.names(), _listed(f"{part.name}: {part.what}" for part in parts)),
         "provider": Choices(providers, _listed(_providers(parts))),
         "device": Choices(list(dict.fromkeys(device for part in parts for device in part.devices)), ""),
+        "reduction": Choices(REDUCTIONS.names(), ""),
         "beside": Choices([*targets(), ALL], f"One of: {', '.join(targets())}; or {ALL}."),
     }
 
