@@ -9,14 +9,16 @@ cd "$(dirname "$0")/.."
 bash runtimes/cpp/scripts/debian_packages.sh
 PIP_COMPILE=0 bash examples/install.sh dev,cpu # half the time: what is imported is compiled then
 PATH=$PWD/.venv/bin:$PATH
+# One core each: types are checked while the tests begin, and what they import is compiled, once, beside the rest.
+types=$(mktemp)
+mypy >"$types" 2>&1 &
+checking=$!
+python -c 'import trbert_deploy.export.exporter, trbert_deploy.training.run, tensorrt_rtx, datasets' &
 ruff check
 ruff format --check
 git ls-files '*.c' '*.cpp' '*.h' '*.hpp' | xargs clang-format --dry-run --Werror
 lint-imports
-# Types are checked while the tests begin, which leaves a core idle.
-types=$(mktemp)
-mypy >"$types" 2>&1 &
-checking=$!
+wait $!
 python -m pytest --numprocesses auto --maxprocesses 4 --cov "$@" || failed=$?
 wait "$checking" || {
     cat "$types" >&2
