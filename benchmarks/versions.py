@@ -27,6 +27,7 @@ from trbert_deploy.calib_data import evaluation_file
 from trbert_deploy.core.markdown import markdown_table
 
 PRECISIONS = ("fp32", "fp16", "int8")
+MODES = ("staged", "fused", "dense")
 BATCH_SIZES = (1, 32)
 
 #: Runs under either version, so it uses what both have: answers to a file, or the seconds of a round.
@@ -131,7 +132,8 @@ def compare(pythons: Sequence[str], folder: Path, precision: str, mode: str, row
             for number in range(rounds):
                 for worker in (before, after)[:: 1 if number % 2 else -1]:
                     samples[worker].append(1000 * worker.ask("time", size))
-            speed_ups[size] = speed_up("before", samples[before], samples[after])
+            if rounds:
+                speed_ups[size] = speed_up("before", samples[before], samples[after])
     return Result(precision, mode, same, speed_ups)
 
 
@@ -140,13 +142,15 @@ def report(results: Sequence[Result], exports: dict[str, SpeedUp]) -> str:
     header = ["precision", "mode", "same bits", *(f"batch {size}, before / after" for size in BATCH_SIZES), "export"]
     rows = []
     for result in results:
-        cells = [_ratio(result.speed_ups[size]) for size in BATCH_SIZES]
-        shown = _ratio(exports[result.precision]) if result.mode == "staged" else ""
+        cells = [_ratio(result.speed_ups.get(size)) for size in BATCH_SIZES]
+        shown = _ratio(exports.pop(result.precision, None))  # once
         rows.append([result.precision, result.mode, "yes" if result.same else "NO", *cells, shown])
     return markdown_table(header, rows)
 
 
-def _ratio(ratio: SpeedUp) -> str:
+def _ratio(ratio: SpeedUp | None) -> str:
+    if ratio is None:
+        return ""
     return f"{ratio.of_rounds:.2f} ({ratio.of_rounds_low:.2f} to {ratio.of_rounds_high:.2f})"
 
 
@@ -155,9 +159,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pythons", nargs=2, metavar="PYTHON", help="before, after")
     parser.add_argument("--rows", type=int, default=64, help="reviews of the evaluation file")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=9, help="0: answers alone are compared")
     parser.add_argument("--exports", type=int, default=3, help="of each version in each precision")
     parser.add_argument("--precisions", nargs="+", default=PRECISIONS)
+    parser.add_argument("--modes", nargs="+", default=MODES)
     parser.add_argument("--markdown", type=Path)
     arguments = parser.parse_args()
     results, exports = [], {}
@@ -169,7 +174,7 @@ def main() -> None:
                     out = Path(place) / f"{precision}-{number}{'' if turn == 0 else f'-{turn}'}"
                     samples[number].append(1000 * export(arguments.pythons[number], precision, out))
             exports[precision] = speed_up("before", *samples)
-            for mode in ("staged", "fused", "dense"):
+            for mode in arguments.modes:
                 given = arguments.pythons, Path(place), precision, mode, arguments.rows, arguments.rounds
                 results.append(compare(*given))
                 print(results[-1], file=sys.stderr, flush=True)
