@@ -32,7 +32,7 @@ LONGEST_FIRST = (
     "runtimes/tensorrt/test_builder.py",
     "test_shipped_models.py",
     "export/test_exporter.py",
-    "examples/test_triton.py",
+    "examples/test_triton_model.py",
     "bench/test_benchmarks.py",
     "bench/test_trained_model.py",
     "cpp/test_fuzz.py",
