@@ -29,6 +29,8 @@ LONGEST_FIRST = (
     "runtimes/tensorrt/test_every_graph.py",
     "cpp/test_answers.py",
     "training/test_run.py",
+    "training/test_run_command.py",
+    "training/test_run_resumed.py",
     "runtimes/tensorrt/test_builder.py",
     "test_shipped_models.py",
     "export/test_exporter.py",
