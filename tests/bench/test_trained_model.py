@@ -182,8 +182,9 @@ def test_standard_error_is_of_paired_rows(evaluations, toy_run, tokenize):
     assert line(wrong).minus(line(wrong)) == evaluations.Difference(0, 0)
 
 
-@pytest.mark.usefixtures("traced_once")
-def test_a_whole_run_yields_every_line(script, wall_clock, toy_run, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def bundles(script, wall_clock, monkeypatch):
+    """Those that a run of the script exports, few rows of which are timed; their budgets are what was asked for."""
     for module in (script, wall_clock):
         monkeypatch.setattr(module, "SAMPLE", 6)
     bundles = []
@@ -204,6 +205,34 @@ def test_a_whole_run_yields_every_line(script, wall_clock, toy_run, tmp_path, mo
     # the checks are slow, and tested elsewhere
     monkeypatch.setattr(exporter, "check_bundle", lambda *given: CheckResult(0, TOLERANCES["fp32"]))
     monkeypatch.setattr(torch, "set_num_threads", lambda number: None)  # it would stay so for the tests that follow
+    return bundles
+
+
+def check_equal_costs(teacher, policy, budgets, own, cut, rivals, wanted_budgets):
+    """Lines of equal cost cost the same, each budget is kept to, and chance is drawn three times."""
+    assert teacher["flops_ratio"] == 1
+    assert policy["flops_ratio"] > 1
+    assert cut["name"].startswith("dense teacher, texts cut to ")
+    assert 0.9 * policy["flops_ratio"] < cut["flops_ratio"] <= policy["flops_ratio"]
+    for result in (own, *rivals):
+        assert result["kept_fractions"] == own["kept_fractions"]
+    for keep, result in zip(wanted_budgets, budgets, strict=True):
+        assert all(kept >= wanted for kept, wanted in zip(result["kept_fractions"], keep, strict=True))
+    assert [len(result["accuracies"]) for result in rivals] == [1, 3, 1, 3]
+
+
+def check_timings(teacher, timed):
+    """Each is timed alone and in batches, against the teacher."""
+    for result in timed:
+        one, many = result["wall_clock"]
+        assert (one["batch_size"], many["batch_size"]) == (1, 32)
+        assert len(one["latency"]["samples_ms"]) == 6
+        medians = [np.median(both["wall_clock"][0]["latency"]["samples_ms"]) for both in (teacher, result)]
+        assert one["speed_up"]["of_medians"] == pytest.approx(medians[0] / medians[1])
+
+
+@pytest.mark.usefixtures("traced_once")
+def test_a_whole_run_yields_every_line(script, bundles, toy_run, tmp_path, monkeypatch, capsys):
     arguments = {
         "teacher": toy_run / "teacher", "model": toy_run / "model", "data": toy_run / "rows.jsonl",
         "threads": share_threads(None), "limit": ROWS, "json": tmp_path / "out.json", "markdown": tmp_path / "out.md",
@@ -233,24 +262,11 @@ def test_a_whole_run_yields_every_line(script, wall_clock, toy_run, tmp_path, mo
         for owner in ("TR-BERT", "teacher")
         for ranking in ("attention", "chance")
     ]
-    assert teacher["flops_ratio"] == 1
-    assert policy["flops_ratio"] > 1
-    assert cut["name"].startswith("dense teacher, texts cut to ")
-    assert 0.9 * policy["flops_ratio"] < cut["flops_ratio"] <= policy["flops_ratio"]
-    for result in (own, *rivals):
-        assert result["kept_fractions"] == own["kept_fractions"]
-    for keep, result in zip(script.BUDGETS, budgets, strict=True):
-        assert all(kept >= wanted for kept, wanted in zip(result["kept_fractions"], keep, strict=True))
-    assert [len(result["accuracies"]) for result in rivals] == [1, 3, 1, 3]
+    check_equal_costs(teacher, policy, budgets, own, cut, rivals, script.BUDGETS)
     for result in results.values():
         difference = result["accuracy"] - teacher["accuracy"]
         assert result["to_teacher"]["points"] == pytest.approx(difference, abs=1e-9)
-    for result in (teacher, policy, *budgets, own, cut):
-        one, many = result["wall_clock"]
-        assert (one["batch_size"], many["batch_size"]) == (1, 32)
-        assert len(one["latency"]["samples_ms"]) == 6
-        medians = [np.median(timed["wall_clock"][0]["latency"]["samples_ms"]) for timed in (teacher, result)]
-        assert one["speed_up"]["of_medians"] == pytest.approx(medians[0] / medians[1])
+    check_timings(teacher, (teacher, policy, *budgets, own, cut))
     assert not any(result["wall_clock"] for result in rivals)
     assert all(line[-2:] == ["", ""] for line in cells[-4:])
     assert len(bundles) == 3

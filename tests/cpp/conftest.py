@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -180,6 +181,12 @@ def cpp_engine(cpp: Built) -> Callable[..., CppEngine]:
 def fresh_engine(cpp_engine: Callable[..., CppEngine]) -> Callable[..., CppEngine]:
     """As `cpp_engine`, for a bundle that changes: loads it anew."""
     return cpp_engine.__wrapped__  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def broken(text_bundle: Callable[..., Path], tmp_path: Path) -> Path:
+    """A bundle of one's own to break, and its manifest to edit."""
+    return Path(shutil.copytree(text_bundle("sequence-classification"), tmp_path / "bundle"))
 
 
 @pytest.fixture(scope="session")

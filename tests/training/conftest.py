@@ -1,80 +1,33 @@
-"""A reading of training with loops: one row, no padding, float64, every selection enumerated."""
+"""What trainings are tested on: reductions, tokenizers, models, texts, and files of rows."""
 
 from __future__ import annotations
 
-import copy
-import itertools
+import csv
+import gzip
+import json
+import lzma
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import datasets
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
-from torch import nn
+from loop_runs import ROWS, forget_accelerate
+from marker_texts import CONFIG, FILLERS, MARKERS, write_texts
+from naive_training import Naive
+from transformers import BertModel, BertTokenizerFast
 
 from trbert_deploy.reductions import REDUCTIONS
 from trbert_deploy.reductions.selector import SelectorReduction
+from trbert_deploy.training.batches import TokenizedExamples
+from trbert_deploy.training.data import Examples
 from trbert_deploy.training.initial import with_selectors
 
-Kept = tuple[tuple[int, ...], ...]  # for each reduction the original positions that go on
-
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh", "good", "bad", "film", "plot", "dull", "great"]
-
-
-def subsets(positions: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """All subsets that hold [CLS]."""
-    free = [position for position in positions if position]
-    for count in range(len(free) + 1):
-        for chosen in itertools.combinations(free, count):
-            yield (0, *chosen)
-
-
-class Naive:
-    """A model in float64 on transformers' own layers, a row at a time."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = copy.deepcopy(model).double().eval().requires_grad_(True)
-
-    def selections(self, length: int) -> list[Kept]:
-        """Every way a row can go through all reductions."""
-        ways: list[Kept] = [()]
-        for _ in self.model.selectors:
-            ways = [(*way, kept) for way in ways for kept in subsets(way[-1] if way else range(length))]
-        return ways
-
-    def answer(self, row: dict[str, Any], kept: Kept) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
-        """Logits under a selection, its log-probability, and what each selector said to the tokens before it."""
-        inputs = {"input_ids": torch.as_tensor(row["input_ids"])}
-        bert = self.model.config.backbone.model_type == "bert"
-        if bert:
-            inputs["token_type_ids"] = torch.as_tensor(row["token_type_ids"])
-        states = self.model.backbone.embeddings(**inputs)
-        alive, log_probability, said = list(range(states.shape[1])), states.new_zeros(()), []
-        steps = dict(zip(self.model.config.reduction_layers, zip(self.model.selectors, kept, strict=True), strict=True))
-        for number, layer in enumerate(self.model.encoder_layers):
-            if number in steps:
-                selector, stay = steps[number]
-                reached = states[:, alive]
-                scores = selector.score(nn.functional.gelu(selector.dense(reached)))[0, :, 0]
-                for score, position in zip(scores, alive, strict=True):
-                    if position != 0:
-                        probability = torch.sigmoid(score) if position in stay else torch.sigmoid(-score)
-                        log_probability = log_probability + probability.log()
-                said.append(scores)
-                alive = list(stay)
-            states = self._layer(layer, states, alive)
-        head = self.model.head
-        pooled = head.dense(states[:, 0])
-        return head.classifier(torch.tanh(pooled) if bert else torch.relu(pooled))[0], log_probability, said
-
-    def _layer(self, layer: nn.Module, states: torch.Tensor, alive: list[int]) -> torch.Tensor:
-        """States of all tokens behind a layer that some go through; the others stay, seen by these or not."""
-        attended = self.model.reduction.fate == "attended"
-        after = layer(states if attended else states[:, alive], attention_mask=None)
-        after = after[0] if isinstance(after, tuple) else after
-        places = torch.tensor(alive)
-        return states.index_copy(1, places, after[:, alive] if attended else after)
 
 
 class HaltingReduction(SelectorReduction):
@@ -132,3 +85,65 @@ def tokenizer(vocabulary: Path) -> Any:
     from transformers import BertTokenizerFast
 
     return BertTokenizerFast.from_pretrained(str(vocabulary))
+
+
+@pytest.fixture
+def fresh_accelerate() -> Iterator[None]:
+    """accelerate keeps one state a process, which other tests may have made differently."""
+    forget_accelerate()
+    yield
+    forget_accelerate()
+
+
+@pytest.fixture(scope="module")
+def examples(tokenizer: Any) -> TokenizedExamples:
+    """Rows of random letters for `loop_runs`."""
+    rng = np.random.default_rng(0)
+    texts = [(" ".join(rng.choice(list("abcdefgh"), rng.integers(1, 9))),) for _ in range(ROWS)]
+    return TokenizedExamples(Examples(texts, rng.integers(0, 3, ROWS), ("x", "y", "z")), tokenizer, 16)
+
+
+@pytest.fixture
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """datasets keeps what it has read."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Writes rows to a file of a kind; every row has the same columns."""
+
+    def to(kind: str, rows: Sequence[Mapping[str, Any]], name: str = "rows") -> Path:
+        file = tmp_path / f"{name}.{kind}"
+        if kind == "csv":
+            with file.open("w", newline="", encoding="utf-8") as out:
+                writer = csv.DictWriter(out, list(rows[0]))
+                writer.writeheader()
+                writer.writerows(rows)
+        elif kind == "parquet":
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), file)
+        else:
+            opener = {"xz": lzma.open, "gz": gzip.open}.get(kind.rpartition(".")[2], open)
+            with opener(file, "wt", encoding="utf-8") as out:
+                out.writelines(json.dumps(row) + "\n" for row in rows)
+        return file
+
+    return to
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT with random weights and a vocabulary of markers and fillers."""
+    folder = tmp_path_factory.mktemp("encoder")
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *MARKERS.values(), *FILLERS]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    BertModel(CONFIG).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2000 labelled texts of fillers, each with a marker."""
+    return write_texts(tmp_path_factory.mktemp("texts") / "texts.jsonl", 2000)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
+from trbert_deploy.bundle import Bundle, open_bundle
 from trbert_deploy.core.specs import TaskSpec
 from trbert_deploy.runtimes.profiles import Profile, own_axes, stage_profiles
 from trbert_deploy.runtimes.shape_buckets import ShapeBuckets
@@ -187,3 +189,9 @@ def host_engines(session_of: Callable[[Any], Any]) -> Callable[..., list[HostEng
 @pytest.fixture
 def host_device() -> HostDevice:
     return HostDevice()
+
+
+@pytest.fixture(scope="module")
+def bundle(golden_bundle: Callable[..., Path]) -> Bundle:
+    """Two stages in policy mode; small enough that engines are built in no time."""
+    return open_bundle(golden_bundle("distilbert3-sequence-classification"))
