@@ -66,6 +66,8 @@ struct Options {
     int threads = 0;               // of the pool that all engines of the process share; 0: its size, or every core
     bool share_pool = true;        // false: pools of its own, where the process has other ONNX Runtime sessions
     bool check_sha256 = false;     // compare every file of the bundle with the manifest first
+    std::string memory = "lean";   // kept of what requests took on a CPU: "lean" nothing, "arena" all, "shrink" some
+    std::int64_t group_tokens = 16384;  // rows run together up to so many, padding included; a longer row runs alone
 };
 
 // By name, int64: input_ids [rows, tokens] (multiple choice: [rows, options, tokens]); attention_mask of the same
