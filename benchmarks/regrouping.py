@@ -34,6 +34,7 @@ from trbert_deploy.export.shipped import shipped_bundle
 from trbert_deploy.runtimes.environment import environment
 from trbert_deploy.runtimes.onnxruntime.pool import share_threads
 from trbert_deploy.runtimes.onnxruntime.sessions import SessionRunner, SessionRuntime
+from trbert_deploy.runtimes.options import LoadOptions
 from trbert_deploy.runtimes.pipeline import Group, group_by_count, make_pipeline
 
 
@@ -110,7 +111,7 @@ def measure(
 
 def _staged(bundle: Bundle, threads: int | None, group: Group) -> SessionRuntime:
     """The bundle's stages under ONNX Runtime, rows grouped as told."""
-    runner = SessionRunner(bundle, bundle.manifest.stages, "cpu", threads)
+    runner = SessionRunner(bundle, bundle.manifest.stages, "cpu", LoadOptions(threads=threads))
     return SessionRuntime(runner, make_pipeline(bundle, "staged", runner, group), "cpu")
 
 

@@ -34,7 +34,7 @@ def check_bundle(
     requests = list(check_requests(manifest.task, golden))
     result = CheckResult(sum(len(request) for request in requests), TOLERANCES[manifest.precision])
     options = LoadOptions(device="cpu", share_pool=pool_is_shared())
-    runner = SessionRunner(bundle, manifest.stages, "cpu", None, options.share_pool)
+    runner = SessionRunner(bundle, manifest.stages, "cpu", options)
     check_stages(bundle, runner, reference.model, requests, result)
     progress(f"check: {len(manifest.stages)} stages, largest difference {max(result.worst.values()):.1e}")
     expected = expect(reference, requests)

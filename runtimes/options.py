@@ -16,6 +16,8 @@ OwnDevice = Literal["cpu", "cuda"]
 Mode = Literal["staged", "fused", "dense"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
+Memory = Literal["lean", "arena", "shrink"]
+
 
 @dataclass(frozen=True)
 class LoadOptions:
@@ -38,6 +40,10 @@ class LoadOptions:
         share_pool: for ONNX Runtime, False gives the engine thread pools of its own. It is slower where several callers
             run at once, but other ONNX Runtime sessions of the process may then have pools of their own as well,
             which ONNX Runtime refuses beside a shared one.
+        memory: for ONNX Runtime on the CPU, what is kept of the memory that a request took: ``"lean"`` nothing,
+            ``"arena"`` all, for the requests that follow, ``"shrink"`` what none needs any more goes back after each.
+        group_tokens: for ONNX Runtime without a provider, rows of a request run together up to so many
+            tokens, padding included; a longer row runs alone. It bounds what a request takes.
     """
 
     runtime: OwnRuntime | str = "ort"
@@ -48,6 +54,8 @@ class LoadOptions:
     engines: Path | None = field(default=None, metadata=flag(default="BUNDLE.engines, beside the bundle"))
     verify: bool = True
     share_pool: bool = field(default=True, metadata=flag(hidden=True))  # a command has the process for itself
+    memory: Memory = "lean"
+    group_tokens: int | None = field(default=None, metadata=flag(minimum=1, default="4096 on the CPU, else 16384"))
 
     def __post_init__(self) -> None:
         """A path may be given as text."""

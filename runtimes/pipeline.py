@@ -14,6 +14,7 @@ import numpy.typing as npt
 from trbert_deploy.bundle import Bundle
 from trbert_deploy.bundle.manifest import NEXT, GraphFile
 from trbert_deploy.core.errors import BundleError
+from trbert_deploy.core.group_limits import MAX_GROUP_TOKENS
 from trbert_deploy.core.grouping import group_rows
 from trbert_deploy.core.request import Request
 from trbert_deploy.core.selection import Kept, budget, budget_counts, keep_mask
@@ -26,9 +27,11 @@ Handle = TypeVar("Handle")
 Group = Callable[[int, npt.NDArray[np.int64], int], list[npt.NDArray[np.int64]]]
 
 
-def group_by_count(stage: int, counts: npt.NDArray[np.int64], sequences: int) -> list[npt.NDArray[np.int64]]:
+def group_by_count(
+    stage: int, counts: npt.NDArray[np.int64], sequences: int, max_tokens: int = MAX_GROUP_TOKENS
+) -> list[npt.NDArray[np.int64]]:
     """The `Group` where a runner has no bounds of its own: `group_rows`, at the input and between stages."""
-    return group_rows(counts, sequences=sequences)
+    return group_rows(counts, sequences=sequences, max_tokens=max_tokens)
 
 
 #: Inputs that tell a stage what to do, beside the caller's and those carried over.

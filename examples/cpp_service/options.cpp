@@ -17,6 +17,7 @@ Answers POST /predict over HTTP, with GET /healthz and GET /metrics (Prometheus)
   --mode MODE              staged, fused or dense (staged)
   --device DEVICE          cpu or cuda (cpu)
   --threads N              threads of ONNX Runtime (every core)
+  --memory KIND            kept of what a request took: lean nothing, arena all, shrink what others need (lean)
   --batch-tokens N         tokens that run together (4096)
   --queue N                items that may wait; beyond them requests get 429 (64)
   --requests N             requests to /predict at a time; beyond them they get 429 (128)
@@ -77,6 +78,7 @@ Options parse(const std::vector<std::string>& words) {
         else if (word == "--mode") options.engine.mode = mode(value());
         else if (word == "--device") options.engine.device = value();
         else if (word == "--threads") options.engine.threads = number(word, value(), 1);
+        else if (word == "--memory") options.engine.memory = value();
         else if (word == "--batch-tokens") options.limits.batch_tokens = number(word, value(), 1);
         else if (word == "--queue") options.limits.queue = size();
         else if (word == "--requests") server.requests = size();

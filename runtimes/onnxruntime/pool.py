@@ -58,14 +58,15 @@ def _positive(threads: int | None) -> int | None:
     return threads
 
 
-def session_options(threads: int | None, share_pool: bool) -> SessionOptions:
-    """Options of a session on the process's shared pool, or with a pool of its own.
+def session_options(threads: int | None, share_pool: bool, memory: str = "arena") -> SessionOptions:
+    """Options of a session on the process's shared pool, or with a pool of its own; `LoadOptions` says what they mean.
 
     Raises:
         TRBertError: the pools or `threads` do not go with what the process has already.
     """
     options = SessionOptions()
     options.log_severity_level = 3
+    options.enable_cpu_mem_arena = memory != "lean"
     if share_pool:
         share_threads(threads)
         options.use_per_session_threads = False

@@ -53,7 +53,7 @@ def test_a_run_that_onnx_runtime_does_not_finish_is_an_error_of_ours(bundle):
     from trbert_deploy.runtimes.onnxruntime.sessions import SessionRunner
 
     opened = open_bundle(bundle)
-    runner = SessionRunner(opened, opened.manifest.stages, "cpu", None)
+    runner = SessionRunner(opened, opened.manifest.stages, "cpu", trbert_deploy.LoadOptions())
     beyond = {name: np.full((1, 4), 10**6) for name in opened.manifest.stages[0].input_names}
     with pytest.raises(DeviceError, match=r"ONNX Runtime failed in stage_0\.onnx on cpu: .*out of"):
         runner.run(0, beyond)
@@ -75,7 +75,7 @@ def test_regrouping_changes_no_answer_and_no_order(bundle):
     request = check_request(opened.manifest.task, inputs)
 
     def result_with(group):
-        runner = SessionRunner(opened, opened.manifest.stages, "cpu", None)
+        runner = SessionRunner(opened, opened.manifest.stages, "cpu", trbert_deploy.LoadOptions())
         runtime = SessionRuntime(runner, make_pipeline(opened, "staged", runner, group), "cpu")
         return runtime.run(request, want_kept=True)
 

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -75,6 +76,30 @@ def test_accuracy_counts_right_answers(report):
     assert accuracy.percent["torch"] == 75
     assert accuracy.baseline == "ort dense"
     assert accuracy.drop_points == accuracy.percent["ort dense"] - 75
+
+
+def test_every_class_is_measured_beside_the_accuracy(report, labelled):
+    accuracy = report.quality.accuracy
+    labels = [json.loads(line)["label"] for line in labelled.read_text().splitlines()]
+    assert accuracy.majority.rate == 100 * max(map(labels.count, labels)) / 8
+    assert [one.rows for one in accuracy.classes] == [labels.count(place) for place in range(len(accuracy.classes))]
+    right = sum(one.recall / 100 * one.rows for one in accuracy.classes)
+    assert right == pytest.approx(6)
+    assert set(accuracy.macro_f1) == set(accuracy.percent)
+    occurring = [one.f1 for one in accuracy.classes if one.rows or one.precision or one.recall]
+    assert accuracy.macro_f1["ort staged"] <= np.mean(occurring) + 1e-9
+    tables = {sheet.title.partition(":")[0]: sheet for sheet in sheets(report)}
+    assert tables["accuracy"].rows[0][1] == "75.00"
+    assert [row[0] for row in tables["the bundle, class by class"].rows] == [one.label for one in accuracy.classes]
+
+
+def test_without_scikit_learn_the_accuracy_is_counted_all_the_same(bundle, labelled, monkeypatch):
+    monkeypatch.delitem(sys.modules, "trbert_deploy.class_metrics", raising=False)
+    monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
+    report = run_bench(bundle, dataclasses.replace(QUICK, data=labelled))
+    assert report.quality.accuracy.percent["ort staged"] == 75
+    assert report.quality.accuracy.macro_f1 == {}
+    assert "no macro F1: scikit-learn is not installed" in report.notes
 
 
 def test_the_bundle_agrees_with_its_reference(report):

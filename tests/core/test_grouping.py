@@ -6,11 +6,9 @@ import itertools
 import time
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trbert_deploy.core import grouping
 from trbert_deploy.core.grouping import GROUP_OVERHEAD_TOKENS, MAX_GROUP_TOKENS, group_rows
 
 COUNTS = st.one_of(
@@ -66,9 +64,7 @@ def test_the_cap_against_every_cut(counts, sequences, cap):
     def allowed(group):
         return len(group) == 1 or len(group) * max(counts[i] for i in group) * sequences <= cap
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grouping, "MAX_GROUP_TOKENS", cap)
-        groups = group_rows(np.array(counts), sequences=sequences)
+    groups = group_rows(np.array(counts), sequences=sequences, max_tokens=cap)
     check_shape(groups, counts)
     assert all(allowed(group) for group in groups)
     order = sorted(range(len(counts)), key=lambda i: -counts[i])

@@ -21,6 +21,8 @@ class _Options(ctypes.Structure):
         ("provider", ctypes.c_char_p),
         ("provider_library", ctypes.c_char_p),
         ("engines", ctypes.c_char_p),
+        ("memory", ctypes.c_char_p),
+        ("group_tokens", ctypes.c_int64),
     )
 
 

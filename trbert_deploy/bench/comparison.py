@@ -17,6 +17,7 @@ from trbert_deploy.bench.outputs import Outputs, run_all
 from trbert_deploy.bench.predictions import predictions
 from trbert_deploy.bench.quality import Accuracy, Agreement, KeptAgreement, Quality, Replayed
 from trbert_deploy.bench.workload import Dataset
+from trbert_deploy.bundle import Manifest
 from trbert_deploy.core.specs import TaskSpec
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def measure_quality(backends: Backends, dataset: Dataset, progress: Progress) ->
         for name in dict.fromkeys(name for name in names if name is not None):
             outputs[name] = _run_all(backends, name, dataset, progress)
     manifest = backends.engines[subject].manifest
-    accuracy, notes = _accuracy(backends, manifest.task, dataset, outputs)
+    accuracy, notes = _accuracy(backends, manifest, dataset, outputs)
     if reference is None:
         notes.append("no agreement with the reference: there is no PyTorch backend")
     elif reference == subject:
@@ -76,8 +77,9 @@ def _run_all(backends: Backends, name: str, dataset: Dataset, progress: Progress
 
 
 def _accuracy(
-    backends: Backends, task: TaskSpec, dataset: Dataset, outputs: dict[str, Outputs]
+    backends: Backends, manifest: Manifest, dataset: Dataset, outputs: dict[str, Outputs]
 ) -> tuple[Accuracy | None, list[str]]:
+    task = manifest.task
     if not chooses_a_class(task):
         return None, [f"no accuracy: {no_class(task)}"]
     labelled = [row for row, label in enumerate(dataset.labels) if label is not None]
@@ -86,13 +88,25 @@ def _accuracy(
     notes = []
     if len(labelled) < len(dataset):
         notes.append(f"accuracy counts the {len(labelled)} of {len(dataset)} rows that have a label")
-    percent = {
-        name: 100 * float(np.mean([predictions(task, given.rows[row])[0] == dataset.labels[row] for row in labelled]))
-        for name, given in outputs.items()
+    labels = np.array([dataset.labels[row] for row in labelled], dtype=np.int64)
+    predicted = {
+        name: np.array([predictions(task, given.rows[row])[0] for row in labelled]) for name, given in outputs.items()
     }
+    percent = {name: 100 * float(np.mean(chosen == labels)) for name, chosen in predicted.items()}
     baseline = backends.accuracy_baseline
     drop = percent[baseline] - percent[backends.subject] if baseline else None
-    return Accuracy(len(labelled), percent, baseline, drop), notes
+    accuracy = Accuracy(len(labelled), percent, baseline, drop)
+    try:
+        from trbert_deploy.class_metrics import class_metrics, macro_f1, majority
+    except ImportError:
+        return accuracy, [*notes, "no macro F1: scikit-learn is not installed"]
+    names = manifest.model.labels
+    return replace(
+        accuracy,
+        macro_f1={name: macro_f1(labels, chosen) for name, chosen in predicted.items()},
+        classes=class_metrics(labels, predicted[backends.subject], names),
+        majority=majority(labels, names),
+    ), notes
 
 
 def _agreement(

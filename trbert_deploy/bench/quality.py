@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trbert_deploy.class_metrics import ClassMetrics, Majority
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,18 @@ class Accuracy:
         percent: by backend.
         baseline: the backend that `drop_points` counts from: a dense one where there is one, else the reference.
         drop_points: baseline minus bundle, percentage points; negative where the bundle is better.
+        macro_f1: by backend, percent; none, as of the attributes below, where scikit-learn is not installed.
+        classes: the bundle's figures of every class.
+        majority: the most common class: what always naming it would be worth.
     """
 
     rows: int
     percent: dict[str, float]
     baseline: str | None
     drop_points: float | None
+    macro_f1: dict[str, float] = field(default_factory=dict)
+    classes: list[ClassMetrics] = field(default_factory=list)
+    majority: Majority | None = None
 
 
 @dataclass(frozen=True)

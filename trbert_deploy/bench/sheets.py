@@ -31,6 +31,8 @@ def sheets(report: Report, *, verbose: bool = False) -> list[Sheet]:
     """
     quality = report.quality
     found = [_timing(workload, quality.accuracy, verbose) for workload in report.workloads]
+    if quality.accuracy is not None and quality.accuracy.majority is not None:
+        found += _classes(quality.accuracy)
     found.append(_operations(quality))
     if quality.flops.kept_fractions:
         found.append(_selection(quality, verbose))
@@ -69,6 +71,22 @@ def _accuracy_cells(accuracy: Accuracy | None, name: str, own: str) -> list[str]
         return ["-", "-"]
     difference = "-" if name == own else f"{accuracy.percent[own] - accuracy.percent[name]:+.2f}"
     return [f"{accuracy.percent[name]:.2f}", difference]
+
+
+def _classes(accuracy: Accuracy) -> list[Sheet]:
+    assert accuracy.majority is not None
+    backends = [
+        [name, f"{percent:.2f}", f"{accuracy.macro_f1[name]:.2f}"] for name, percent in accuracy.percent.items()
+    ]
+    always = [f"always {accuracy.majority.label}", f"{accuracy.majority.rate:.2f}", "-"]
+    classes = [
+        [one.label, f"{one.rows}", f"{one.precision:.2f}", f"{one.recall:.2f}", f"{one.f1:.2f}"]
+        for one in accuracy.classes
+    ]
+    return [
+        Sheet(f"accuracy: {accuracy.rows} rows", ["backend", "accuracy\n%", "macro F1\n%"], [*backends, always]),
+        Sheet("the bundle, class by class", ["class", "rows", "precision\n%", "recall\n%", "F1\n%"], classes),
+    ]
 
 
 def _operations(quality: Quality) -> Sheet:

@@ -5,11 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-#: What running one more group costs, in tokens: the weights are read once more and small products run less well.
-GROUP_OVERHEAD_TOKENS = 64
-
-#: No group is larger than this, unless a single row is: bounds the memory of attention scores.
-MAX_GROUP_TOKENS = 16384
+from trbert_deploy.core.group_limits import GROUP_OVERHEAD_TOKENS, MAX_GROUP_TOKENS
 
 
 def group_rows(
@@ -18,6 +14,7 @@ def group_rows(
     sequences: int = 1,
     overhead_tokens: int | None = None,
     max_rows: int | None = None,
+    max_tokens: int = MAX_GROUP_TOKENS,
 ) -> list[npt.NDArray[np.int64]]:
     """Split rows into groups, each padded to its longest row, at the least total cost.
 
@@ -29,6 +26,7 @@ def group_rows(
         sequences: that each row stands for (options in multiple choice).
         overhead_tokens: what one more group costs; by default `GROUP_OVERHEAD_TOKENS`.
         max_rows: no group has more rows.
+        max_tokens: nor more tokens, unless a single row has.
 
     Returns:
         Arrays of row indices, longest rows first; within a group in ascending order of index.
@@ -46,7 +44,7 @@ def group_rows(
     first = 0  # of the starts whose group is not too large: those before it stay too large as `end` grows
     for end in range(1, size + 1):
         while first < end - 1 and (
-            (end - first) * padded[first] > MAX_GROUP_TOKENS or (max_rows is not None and end - first > max_rows)
+            (end - first) * padded[first] > max_tokens or (max_rows is not None and end - first > max_rows)
         ):
             first += 1
         # rows start..end-1 form the last group, padded to longest[start]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from trbert_deploy.training.class_metrics import Majority
+from trbert_deploy.class_metrics import Majority
 from trbert_deploy.training.evaluation import Evaluation
 
 

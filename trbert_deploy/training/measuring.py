@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from trbert_deploy.class_metrics import Majority, majority
 from trbert_deploy.model import TRBertPreTrainedModel
 from trbert_deploy.training.batches import TokenizedExamples
 from trbert_deploy.training.cautions import caution_selectors, caution_teacher
-from trbert_deploy.training.class_metrics import Majority, majority
 from trbert_deploy.training.plan import CHECKED_ROWS, TEACHER, check_part, evaluation_part
 from trbert_deploy.training.reporting import Reporter
 from trbert_deploy.training.results import ModelQuality, TrainedModel, TrainingResults, read_models
@@ -43,7 +43,7 @@ class Measuring:
         found = self._steps.evaluate(model, self._rows, TEACHER)
         self._teacher = ModelQuality.of(found, self._names)
         if found.labels.ndim == 1:
-            self._majority = majority(found, self._names)
+            self._majority = majority(found.labels, self._names)
             self._warn(caution_teacher(found, self._majority))
 
     def check(self, model: TRBertPreTrainedModel, alpha: float) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from trbert_deploy.bundle.folder import whole_file
+from trbert_deploy.class_metrics import ClassMetrics, Majority, class_metrics, macro_f1
 from trbert_deploy.core import strict_json
 from trbert_deploy.core.errors import TRBertError
 from trbert_deploy.core.markdown import markdown_table
 from trbert_deploy.runtimes.environment import environment
-from trbert_deploy.training.class_metrics import ClassMetrics, Majority, class_metrics, macro_f1
 from trbert_deploy.training.evaluation import Evaluation
 from trbert_deploy.training.plots import plot_trade_off
 
@@ -25,7 +25,7 @@ class ModelQuality:
 
     Attributes:
         accuracy: percent, in policy mode.
-        macro_f1: percent, see `trbert_deploy.training.class_metrics.macro_f1`; None where rows have no classes, or
+        macro_f1: percent, see `trbert_deploy.class_metrics.macro_f1`; None where rows have no classes, or
             another version of this package has measured the model.
         classes: the metrics of each; none where `macro_f1` is None.
     """
@@ -44,7 +44,8 @@ class ModelQuality:
         """
         if evaluation.labels.ndim > 1:
             return cls(evaluation.accuracy)
-        return cls(evaluation.accuracy, macro_f1(evaluation), class_metrics(evaluation, names))
+        labels, predicted = evaluation.labels, evaluation.predicted
+        return cls(evaluation.accuracy, macro_f1(labels, predicted), class_metrics(labels, predicted, names))
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,8 @@ trbert_code trbert_load(const char* bundle, const trbert_options* options, trber
             take(options->provider, chosen.provider);
             take(options->provider_library, chosen.provider_library);
             take(options->engines, chosen.engines);
+            take(options->memory, chosen.memory);
+            chosen.group_tokens = options->group_tokens;
             chosen.threads = options->threads;
             chosen.share_pool = options->own_pool == 0;
             chosen.check_sha256 = options->check_sha256 != 0;

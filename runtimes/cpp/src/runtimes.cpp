@@ -54,6 +54,13 @@ Options understood(Options options) {
         throw error(ErrorCode::configuration, "provider_library was given without the provider that it is of",
                     "provider 'rtx' is a plugin, others are not");
     }
+    if (options.memory != "lean" && options.memory != "arena" && options.memory != "shrink") {
+        throw error(ErrorCode::configuration, "unknown memory '" + options.memory + "'", "one of: lean, arena, shrink");
+    }
+    if (options.group_tokens < 0) {
+        throw error(ErrorCode::configuration,
+                    "group_tokens must be at least 1, or 0, not " + std::to_string(options.group_tokens));
+    }
     if (options.device.empty()) options.device = tensorrt ? "cuda" : "cpu";
     if (options.device != "cpu" && options.device != "cuda") {
         throw error(ErrorCode::device, "unknown device '" + options.device + "'", "one of: cpu, cuda");

@@ -17,6 +17,8 @@ Answers texts, or JSON lines from --data or the standard input: a JSON line each
   --provider-library FILE  of rtx: its plugin, where ONNX Runtime was built without it
   --engines DIR      folder of TensorRT engines (beside the bundle)
   --threads N        threads (every core)
+  --memory KIND      kept of what a request took: lean nothing, arena all, shrink what others need (lean)
+  --group-tokens N   rows run together up to so many (4096 on a CPU)
   --check-sha256     compare every file of the bundle with its manifest first
   --verify           replay the bundle's golden vectors instead
   --bench N          answer everything N times after one warm-up instead, and print times as JSON
@@ -63,6 +65,8 @@ Arguments parse(const std::vector<std::string>& words) {
         else if (word == "--provider-library") arguments.options.provider_library = value();
         else if (word == "--engines") arguments.options.engines = value();
         else if (word == "--threads") arguments.options.threads = number(word, value());
+        else if (word == "--memory") arguments.options.memory = value();
+        else if (word == "--group-tokens") arguments.options.group_tokens = number(word, value());
         else if (word == "--check-sha256") arguments.options.check_sha256 = true;
         else if (word == "--verify") arguments.verify = true;
         else if (word == "--bench") arguments.rounds = static_cast<std::size_t>(number(word, value()));

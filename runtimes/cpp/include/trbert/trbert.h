@@ -46,6 +46,8 @@ typedef struct trbert_options {
     const char* provider;         /* of ONNX Runtime: "tensorrt", "rtx"; NULL: the device's own */
     const char* provider_library; /* of "rtx": its plugin, where ONNX Runtime was built without it */
     const char* engines;          /* folder of TensorRT engines; NULL: beside the bundle */
+    const char* memory;           /* of ONNX Runtime on the CPU: "lean", "arena", "shrink"; NULL: lean */
+    int64_t group_tokens;         /* rows run together up to so many; 0: 4096 on a CPU, else 16384 */
 } trbert_options;
 
 /* One input by name; `data` is read during the call only. */

@@ -58,14 +58,16 @@ enum class Mode { staged, fused, dense };
 
 struct Options {
     Mode mode = Mode::staged;
-    std::string runtime = "ort";   // ONNX Runtime; or "trt": the TensorRT engines that `trbert-deploy build` made
-    std::string device;            // "cpu" or "cuda", an error where it is not there; empty: cpu, of TensorRT cuda
-    std::string provider;          // of ONNX Runtime: "tensorrt" or "rtx" (TensorRT-RTX); empty: the device's own
-    std::string provider_library;  // of "rtx": its plugin, where ONNX Runtime was built without it
-    std::string engines;           // folder of TensorRT engines; empty: BUNDLE.engines beside the bundle
-    int threads = 0;               // of the pool that all engines of the process share; 0: its size, or every core
-    bool share_pool = true;        // false: pools of its own, where the process has other ONNX Runtime sessions
-    bool check_sha256 = false;     // compare every file of the bundle with the manifest first
+    std::string runtime = "ort";    // ONNX Runtime; or "trt": the TensorRT engines that `trbert-deploy build` made
+    std::string device;             // "cpu" or "cuda", an error where it is not there; empty: cpu, of TensorRT cuda
+    std::string provider;           // of ONNX Runtime: "tensorrt" or "rtx" (TensorRT-RTX); empty: the device's own
+    std::string provider_library;   // of "rtx": its plugin, where ONNX Runtime was built without it
+    std::string engines;            // folder of TensorRT engines; empty: BUNDLE.engines beside the bundle
+    int threads = 0;                // of the pool that all engines of the process share; 0: its size, or every core
+    bool share_pool = true;         // false: pools of its own, where the process has other ONNX Runtime sessions
+    bool check_sha256 = false;      // compare every file of the bundle with the manifest first
+    std::string memory = "lean";    // kept of what requests took on a CPU: "lean" nothing, "arena" all, "shrink" some
+    std::int64_t group_tokens = 0;  // rows run together up to so many, padding included; 0: 4096 on a CPU, else 16384
 };
 
 // By name, int64: input_ids [rows, tokens] (multiple choice: [rows, options, tokens]); attention_mask of the same

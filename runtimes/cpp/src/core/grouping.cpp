@@ -4,15 +4,8 @@
 #include <numeric>
 
 namespace trbert::internal {
-namespace {
-
-// No group is larger than this, unless a single row is: bounds the memory of attention scores.
-constexpr std::int64_t kMaxGroupTokens = 16384;
-
-}  // namespace
-
 std::vector<Rows> group_rows(const Rows& counts, std::int64_t sequences, std::int64_t overhead_tokens,
-                             std::int64_t max_rows) {
+                             std::int64_t max_rows, std::int64_t max_tokens) {
     const std::size_t size = counts.size();
     Rows order(size);
     std::iota(order.begin(), order.end(), 0);
@@ -27,7 +20,7 @@ std::vector<Rows> group_rows(const Rows& counts, std::int64_t sequences, std::in
         for (std::size_t start = end; start-- > 0;) {
             const auto rows = static_cast<std::int64_t>(end - start);
             const std::int64_t tokens = rows * count_of(order[start]) * sequences;
-            if ((tokens > kMaxGroupTokens || rows > max_rows) && rows > 1) break;  // longer groups are larger still
+            if ((tokens > max_tokens || rows > max_rows) && rows > 1) break;  // longer groups are larger still
             const double cost = best[start] + static_cast<double>(tokens + overhead_tokens);
             if (cost <= best[end]) {  // of equals the earlier cut
                 best[end] = cost;

@@ -1,4 +1,6 @@
 // Running graphs by ONNX Runtime's sessions.
+#include <limits>
+
 #include "core/errors.hpp"
 #include "core/grouping.hpp"
 #include "onnxruntime/pool.hpp"
@@ -43,7 +45,7 @@ Ort::Value tensor_over(Ids& array) {
 }  // namespace
 
 Outputs run_session(Ort::Session& session, const GraphFile& graph, Feeds feeds, const IsRead& is_read,
-                    const Ort::MemoryInfo& device) {
+                    const Ort::MemoryInfo& device, const Ort::RunOptions& options) {
     try {
         Ort::IoBinding binding(session);
         for (const TensorSpec& input : graph.inputs) {
@@ -57,7 +59,7 @@ Outputs run_session(Ort::Session& session, const GraphFile& graph, Feeds feeds, 
         }
         for (const TensorSpec& output : graph.outputs)
             binding.BindOutput(output.name.c_str(), is_read(output.name) ? host() : device);
-        session.Run(Ort::RunOptions(), binding);
+        session.Run(options, binding);
         std::vector<Ort::Value> given = binding.GetOutputValues();
         Outputs outputs;
         for (std::size_t place = 0; place < given.size(); ++place) {
@@ -70,18 +72,27 @@ Outputs run_session(Ort::Session& session, const GraphFile& graph, Feeds feeds, 
 }
 
 SessionRunner::SessionRunner(const Bundle& bundle, const std::vector<GraphFile>& graphs, const Options& options)
-    : graphs_(graphs), pool_(Pool::of_process(options)), device_(memory_of(options.device)) {
+    : graphs_(graphs),
+      pool_(Pool::of_process(options)),
+      device_(memory_of(options.device)),
+      group_tokens_(options.group_tokens > 0  ? options.group_tokens
+                    : options.device == "cpu" ? kCpuGroupTokens
+                                              : kMaxGroupTokens) {
     Ort::SessionOptions settings = session_options(*pool_);
     if (options.device == "cuda") use_cuda(settings);
+    if (options.memory == "lean") settings.DisableCpuMemArena();
+    if (options.memory == "shrink" && options.device == "cpu") {
+        run_options_.AddConfigEntry("memory.enable_memory_arena_shrinkage", "cpu:0");
+    }
     for (const GraphFile& graph : graphs_) sessions_.push_back(load_session(*pool_, bundle, graph, settings));
 }
 
 std::vector<Rows> SessionRunner::group(std::size_t, const Rows& counts, std::int64_t sequences) {
-    return group_rows(counts, sequences);
+    return group_rows(counts, sequences, kGroupOverheadTokens, std::numeric_limits<std::int64_t>::max(), group_tokens_);
 }
 
 Outputs SessionRunner::run(std::size_t stage, Feeds feeds, const IsRead& is_read) {
-    return run_session(sessions_[stage], graphs_[stage], std::move(feeds), is_read, device_);
+    return run_session(sessions_[stage], graphs_[stage], std::move(feeds), is_read, device_, run_options_);
 }
 
 }  // namespace trbert::internal

@@ -34,7 +34,7 @@ Ort::MemoryInfo memory_of(const std::string& device);
 
 // Run a graph. Throws Error (runtime).
 Outputs run_session(Ort::Session& session, const GraphFile& graph, Feeds feeds, const IsRead& is_read,
-                    const Ort::MemoryInfo& device);
+                    const Ort::MemoryInfo& device, const Ort::RunOptions& options = Ort::RunOptions());
 
 // What ONNX Runtime says, without the lines that follow.
 std::string first_line(const std::exception& failure);
@@ -53,6 +53,8 @@ private:
     std::shared_ptr<Pool> pool_;  // outlives the sessions
     std::vector<Ort::Session> sessions_;
     Ort::MemoryInfo device_;
+    std::int64_t group_tokens_;
+    Ort::RunOptions run_options_;
 };
 
 }  // namespace trbert::internal

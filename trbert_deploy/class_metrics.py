@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
-from trbert_deploy.training.evaluation import Evaluation
+IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -43,26 +44,27 @@ class Majority:
     rate: float
 
 
-def macro_f1(evaluation: Evaluation) -> float:
-    """Percent: the mean F1 of the classes that occur, in the labels or in the predictions."""
-    return float(f1_score(evaluation.labels, evaluation.predicted, average="macro", zero_division=0) * 100)
+def macro_f1(labels: IntArray, predicted: IntArray) -> float:
+    """Percent: the mean F1 of the classes that occur, in the labels or in the predictions, int64 [rows] both."""
+    return float(f1_score(labels, predicted, average="macro", zero_division=0) * 100)
 
 
-def class_metrics(evaluation: Evaluation, names: Sequence[str]) -> list[ClassMetrics]:
+def class_metrics(labels: IntArray, predicted: IntArray, names: Sequence[str]) -> list[ClassMetrics]:
     """The metrics of every class.
 
     Args:
-        evaluation: of rows with one class each.
+        labels: int64 [rows], the class of each row.
+        predicted: int64 [rows].
         names: of the classes, in order.
     """
     precision, recall, f1, rows = precision_recall_fscore_support(
-        evaluation.labels, evaluation.predicted, labels=range(len(names)), zero_division=0
+        labels, predicted, labels=range(len(names)), zero_division=0
     )
     columns = (names, rows.tolist(), *((100 * column).tolist() for column in (precision, recall, f1)))
     return [ClassMetrics(*row) for row in zip(*columns, strict=True)]
 
 
-def majority(evaluation: Evaluation, names: Sequence[str]) -> Majority:
-    """The most common class of the rows; of equals the first."""
-    counts = np.bincount(evaluation.labels, minlength=len(names))
+def majority(labels: IntArray, names: Sequence[str]) -> Majority:
+    """The most common class of the rows, int64 [rows]; of equals the first."""
+    counts = np.bincount(labels, minlength=len(names))
     return Majority(names[int(counts.argmax())], float(counts.max() / counts.sum() * 100))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from trbert_deploy.class_metrics import ClassMetrics, Majority, class_metrics, macro_f1, majority
 from trbert_deploy.training.cautions import caution_selectors, caution_teacher
-from trbert_deploy.training.class_metrics import ClassMetrics, Majority, class_metrics, macro_f1, majority
 from trbert_deploy.training.evaluation import Evaluation
 from trbert_deploy.training.results import ModelQuality
 
@@ -28,21 +28,23 @@ def evaluation(tiny_model):
 
 def test_each_class_by_hand(evaluation):
     found = evaluation([0, 0, 0, 0, 1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1, 0, 1, 1, 1])
-    assert class_metrics(found, NAMES) == [
+    assert class_metrics(found.labels, found.predicted, NAMES) == [
         ClassMetrics("a", 4, 75.0, 75.0, 75.0),
         ClassMetrics("b", 6, pytest.approx(500 / 6), pytest.approx(500 / 6), pytest.approx(500 / 6)),
         ClassMetrics("c", 0, 0.0, 0.0, 0.0),
     ]
-    assert macro_f1(found) == pytest.approx((75 + 500 / 6) / 2)  # what does not occur does not count
-    assert majority(found, NAMES) == Majority("b", 60.0)
+    assert macro_f1(found.labels, found.predicted) == pytest.approx(
+        (75 + 500 / 6) / 2
+    )  # what does not occur does not count
+    assert majority(found.labels, NAMES) == Majority("b", 60.0)
 
 
 def test_a_class_that_is_named_wrongly_counts(evaluation):
     found = evaluation([0, 0, 1, 1], [0, 2, 1, 1])
-    precision, recall = [metrics.precision for metrics in class_metrics(found, NAMES)], 50.0
+    precision, recall = [metrics.precision for metrics in class_metrics(found.labels, found.predicted, NAMES)], 50.0
     assert precision == [100.0, 100.0, 0.0]
-    assert class_metrics(found, NAMES)[0].recall == recall
-    assert macro_f1(found) == pytest.approx((100 * 2 / 3 + 100 + 0) / 3)
+    assert class_metrics(found.labels, found.predicted, NAMES)[0].recall == recall
+    assert macro_f1(found.labels, found.predicted) == pytest.approx((100 * 2 / 3 + 100 + 0) / 3)
 
 
 def test_one_who_always_says_the_same_has_the_accuracy_of_the_majority_and_a_poor_f1(evaluation):
@@ -71,19 +73,19 @@ def teacher_right_on(evaluation, right, rows=100, of_first=60):
 @pytest.mark.parametrize("right", [55, 60, 65, 69])
 def test_a_teacher_within_two_standard_errors_of_the_majority_is_warned_of(evaluation, right):
     found = teacher_right_on(evaluation, right)  # the error is the root of 0.6 * 0.4 / 100: 4.9 points
-    warning = caution_teacher(found, majority(found, NAMES))
+    warning = caution_teacher(found, majority(found.labels, NAMES))
     assert f"is right on {right}.0% of 100 rows, and always saying 'a' on 60.0% (standard error 4.9)" in warning
 
 
 @pytest.mark.parametrize("right", [70, 75, 100])
 def test_a_teacher_that_knows_something_is_not(evaluation, right):
     found = teacher_right_on(evaluation, right)
-    assert caution_teacher(found, majority(found, NAMES)) is None
+    assert caution_teacher(found, majority(found.labels, NAMES)) is None
 
 
 def test_the_more_rows_the_less_is_chance(evaluation):
     found = teacher_right_on(evaluation, 650, rows=1000, of_first=600)  # three errors of 1.5 points and more
-    assert caution_teacher(found, majority(found, NAMES)) is None
+    assert caution_teacher(found, majority(found.labels, NAMES)) is None
 
 
 # -- selectors that decide nothing ---------------------------------------------------------------------------
