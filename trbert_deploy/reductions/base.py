@@ -33,7 +33,10 @@ class Reduction(ABC):
 
     @abstractmethod
     def make_score(self, config: Any) -> nn.Module:
-        """The score of one place, with new weights: states [..., M, H] to float32 [..., M].
+        """The score of one place: states [..., M, H] to float32 [..., M].
+
+        New weights of torch's own layers are drawn as the encoder's are, whatever they are here; parameters of its own
+        stay as they are here.
 
         Args:
             config: a `trbert_deploy.model.TRBertConfig`.
