@@ -52,8 +52,7 @@ struct Tensor {
     std::vector<Number> data;
 };
 
-// Which of the bundle's graphs answer: one a stage, rows regrouped between them (the fastest); all stages in one; or
-// the same weights without reduction, where the bundle has them.
+// Which graphs answer: one a stage (the fastest), all stages in one, or the same weights without reduction.
 enum class Mode { staged, fused, dense };
 
 struct Options {
