@@ -104,3 +104,11 @@ def test_a_broken_package_goes_by_its_distribution(colours, offered, monkeypatch
 
 def test_an_object_by_its_reference():
     assert load_object("json.decoder:JSONDecoder").__name__ == "JSONDecoder"
+
+
+def test_a_part_has_the_name_under_which_it_is_offered(offered):
+    registry: Registry[object] = Registry("colour", GROUP, {}, called="__name__")
+    offered |= {"capwords": "string:capwords", "words": "string:capwords"}
+    assert registry.get("capwords") is string.capwords
+    with pytest.raises(TRBertError, match="offers as 'words' calls itself 'capwords'"):
+        registry.get("words")

@@ -168,3 +168,8 @@ def test_traced_stages_and_the_fused_graph_are_the_model(
     chains = [kept_positions([mask[row] for mask in masks], full_length=True) for row in range(len(lengths))]
     assert [[chain[step].tolist() for chain in chains] for step in range(2)] == wanted_kept
     np.testing.assert_allclose(fused["logits"], wanted["logits"], rtol=0, atol=2e-5)
+
+
+def test_a_fate_that_there_is_not_is_refused():
+    with pytest.raises(TypeError, match="the fate 'drop' of Typo is not one of dropped, attended"):
+        type("Typo", (Reduction,), {"fate": "drop"})

@@ -10,4 +10,5 @@ BACKBONES: Registry[Backbone] = Registry(
     "backbone",
     "trbert_deploy.backbones",
     {name: f"trbert_deploy.backbones.{name}:BACKBONE" for name in ("bert", "distilbert")},
+    called="model_type",
 )

@@ -28,10 +28,12 @@ class Registry(Generic[Part]):
         kind: for messages, such as ``"task"``.
         group: of the entry points, such as ``"trbert_deploy.tasks"``.
         own: the parts of this package, ``"package.module:object"`` by name, in the order in which they are listed.
+        called: the attribute in which a part has its name, where it has one.
     """
 
-    def __init__(self, kind: str, group: str, own: Mapping[str, str]) -> None:
+    def __init__(self, kind: str, group: str, own: Mapping[str, str], *, called: str = "name") -> None:
         self.kind, self.group = kind, group
+        self._called = called
         self._own = dict(own)
         self._loaded: dict[str, Part] = {}
 
@@ -51,7 +53,7 @@ class Registry(Generic[Part]):
         """The part of that name.
 
         Raises:
-            TRBertError: there is none, or the package that offers it cannot be imported.
+            TRBertError: there is none, the package that offers it cannot be imported, or the part has another name.
         """
         if name not in self._loaded:
             self._loaded[name] = self._load(name)
@@ -63,14 +65,21 @@ class Registry(Generic[Part]):
         entry = self._others().get(name)
         if entry is None:
             raise TRBertError(f"unknown {self.kind} {name!r}", f"one of: {', '.join(self.names())}")
+        source = entry.dist.name if entry.dist is not None else entry.value
         try:
-            return cast(Part, entry.load())
+            part = cast(Part, entry.load())
         except Exception as error:  # it is another package's code
-            source = entry.dist.name if entry.dist is not None else entry.value
             raise TRBertError(
                 f"the {self.kind} {name!r} of the package {source} cannot be loaded: {type(error).__name__}: {error}",
                 f"mend or uninstall {source}",
             ) from error
+        own = getattr(part, self._called, name)
+        if own != name:
+            raise TRBertError(
+                f"the {self.kind} that the package {source} offers as {name!r} calls itself {own!r}",
+                "give its entry point the part's own name",
+            )
+        return part
 
     def _others(self) -> dict[str, metadata.EntryPoint]:
         return {entry.name: entry for entry in metadata.entry_points(group=self.group)}

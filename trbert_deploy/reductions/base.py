@@ -27,6 +27,12 @@ class Reduction(ABC):
     fate: ClassVar[Literal["dropped", "attended"]]
     foreign_classes: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
+    def __init_subclass__(cls) -> None:
+        """See that the fate is one that there is."""
+        fates = ("dropped", "attended")
+        if getattr(cls, "fate", fates[0]) not in fates:
+            raise TypeError(f"the fate {cls.fate!r} of {cls.__name__} is not one of {', '.join(fates)}")
+
     @abstractmethod
     def default_layers(self, num_layers: int) -> list[int]:
         """The layers before which tokens leave where a configuration says none, ascending."""
