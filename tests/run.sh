@@ -13,7 +13,7 @@ PATH=$PWD/.venv/bin:$PATH
 types=$(mktemp)
 mypy >"$types" 2>&1 &
 checking=$!
-python -c 'import trbert_deploy.export.exporter, trbert_deploy.training.run, tensorrt_rtx, datasets' &
+python -c 'import trbert_deploy.export.exporter, trbert_deploy.training.run, datasets' &
 ruff check
 ruff format --check
 git ls-files '*.c' '*.cpp' '*.h' '*.hpp' | xargs clang-format --dry-run --Werror
