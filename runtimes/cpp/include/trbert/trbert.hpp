@@ -146,5 +146,4 @@ private:
 };
 
 TRBERT_EXPORT const char* version();
-
 }  // namespace trbert
