@@ -19,7 +19,7 @@ ruff format --check
 git ls-files '*.c' '*.cpp' '*.h' '*.hpp' | xargs clang-format --dry-run --Werror
 lint-imports
 wait $!
-python -m pytest --numprocesses auto --maxprocesses 4 --cov "$@" || failed=$?
+python -m pytest --cov --numprocesses auto --maxprocesses 4 "$@" || failed=$?
 wait "$checking" || {
     cat "$types" >&2
     exit 1
