@@ -14,15 +14,14 @@ import argparse
 import json
 import random
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from workers import Worker
 
 import trbert_deploy
 from trbert_deploy.bundle.folder import whole_file
@@ -37,20 +36,18 @@ WAYS: dict[str, dict[str, Any]] = {
     "lean, 2048": {"memory": "lean", "group_tokens": 2048},
 }
 REQUESTS = 25
+ROWS = (1, 1, 1, 1, 2, 4, 8, 16, 32)
+LARGE = [{"input_ids": np.full((32, 512), 2000)}]
 
 
 def requests(seed: int) -> list[dict[str, np.ndarray]]:
     """Random ones."""
     chance, made = random.Random(seed), []
     for _ in range(REQUESTS):
-        lengths = [min(512, max(4, int(chance.lognormvariate(4.6, 0.8)))) for _ in range(chance.choice([1] * 4 + ROWS))]
+        lengths = [min(512, max(4, int(chance.lognormvariate(4.6, 0.8)))) for _ in range(chance.choice(ROWS))]
         mask = np.arange(max(lengths)) < np.array(lengths)[:, None]
         made.append({"input_ids": np.where(mask, 2000, 0), "attention_mask": mask.astype(np.int64)})
     return made
-
-
-ROWS = [2, 4, 8, 16, 32]
-LARGE = [{"input_ids": np.full((32, 512), 2000)}]
 
 
 def status() -> dict[str, float]:
@@ -71,45 +68,27 @@ def serve(bundle: str, options: Mapping[str, Any]) -> None:
             print(json.dumps({"seconds": time.perf_counter() - start, **status()}), flush=True)
 
 
-@dataclass
-class Way:
-    """One way, and what was measured of it."""
-
-    process: subprocess.Popen[str]
-    seconds: list[float] = field(default_factory=list)
-    held: list[dict[str, float]] = field(default_factory=list)
-
-    def ask(self, what: object) -> dict[str, float]:
-        """Let it run."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(what) + "\n")
-        self.process.stdin.flush()
-        answer: dict[str, float] = json.loads(self.process.stdout.readline())
-        return answer
-
-
 def measure(bundle: str, rounds: int) -> list[list[str]]:
     """A row of the table for each way."""
-    ways = {}
-    for name, options in WAYS.items():
-        command = [sys.executable, __file__, bundle, "--serve", json.dumps(options)]
-        ways[name] = Way(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+    ways = {
+        name: Worker([sys.executable, __file__, bundle, "--serve", json.dumps(options)])
+        for name, options in WAYS.items()
+    }
+    answers: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     for number in range(rounds):
-        for way in list(ways.values())[:: 1 if number % 2 else -1]:
-            answer = way.ask(number)
-            way.seconds.append(answer["seconds"])
-            way.held.append(answer)
-    first, rows = next(iter(ways.values())), []
+        for name in list(ways)[:: 1 if number % 2 else -1]:
+            answers[name].append(ways[name].ask(number))
+    first, rows = answers[next(iter(ways))], []
     first_large = None
     for name, way in ways.items():
-        ratio = statistics.median(a / b for a, b in zip(first.seconds, way.seconds, strict=True))
-        large = [way.ask("large") for _ in range(3)]
+        own = answers[name]
+        ratio = statistics.median(a["seconds"] / b["seconds"] for a, b in zip(first, own, strict=True))
+        with way:
+            large = [way.ask("large") for _ in range(3)]
+            later = way.ask(rounds)
         seconds = min(answer["seconds"] for answer in large)
         first_large = first_large or seconds
-        later = way.ask(rounds)
-        way.process.communicate()
-        memory = (way.held[-1]["VmRSS"], way.held[-1]["VmHWM"], large[0]["VmHWM"], later["VmRSS"])
+        memory = (own[-1]["VmRSS"], own[-1]["VmHWM"], large[0]["VmHWM"], later["VmRSS"])
         rows.append([name, f"{ratio:.2f}", f"{first_large / seconds:.2f}", *(f"{mib:.0f}" for mib in memory)])
     return rows
 

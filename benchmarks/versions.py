@@ -10,7 +10,6 @@ turns at rounds of the same batches, the order changing from round to round. For
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from workers import Worker
 
 from trbert_deploy.bench.stats import SpeedUp, speed_up
 from trbert_deploy.bundle.folder import whole_file
@@ -53,7 +53,6 @@ def batches(size):
         yield {"input_ids": padded, "attention_mask": mask}
 
 with trbert_deploy.load(bundle, mode=mode, threads=2) as engine:
-    print(json.dumps(trbert_deploy.__version__), flush=True)
     for line in sys.stdin:
         what, value = json.loads(line)
         start = time.perf_counter()
@@ -67,32 +66,6 @@ with trbert_deploy.load(bundle, mode=mode, threads=2) as engine:
                 engine.run(**batch)
         print(json.dumps(time.perf_counter() - start), flush=True)
 """
-
-
-class Worker:
-    """A bundle under one version."""
-
-    def __init__(self, python: str, bundle: Path, data: Path, rows: int, mode: str) -> None:
-        command = [python, "-c", WORKER, str(bundle), str(data), str(rows), mode]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.version = self._read()
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._process.communicate()
-
-    def ask(self, what: str, value: object) -> float:
-        """Seconds that it took."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps([what, value]) + "\n")
-        self._process.stdin.flush()
-        return float(self._read())
-
-    def _read(self) -> str:
-        assert self._process.stdout is not None
-        return str(json.loads(self._process.stdout.readline()))
 
 
 @dataclass(frozen=True)
@@ -117,12 +90,15 @@ def compare(pythons: Sequence[str], folder: Path, precision: str, mode: str, row
     """Answers once, times in turns."""
     bundles = [folder / f"{precision}-{number}" for number in range(2)]
     data = evaluation_file()
-    before, after = (Worker(python, bundle, data, rows, mode) for python, bundle in zip(pythons, bundles, strict=True))
+    before, after = (
+        Worker([python, "-c", WORKER, str(bundle), str(data), str(rows), mode])
+        for python, bundle in zip(pythons, bundles, strict=True)
+    )
     with before, after:
         answers = []
         for number, worker in enumerate((before, after)):
             file = folder / f"{number}.npz"
-            worker.ask("answer", str(file))
+            worker.ask(["answer", str(file)])
             with np.load(file) as arrays:
                 answers.append([arrays[name] for name in ("logits", "kept")])
         same = all(np.array_equal(one, other) for one, other in zip(*answers, strict=True))
@@ -131,7 +107,7 @@ def compare(pythons: Sequence[str], folder: Path, precision: str, mode: str, row
             samples: dict[Worker, list[float]] = {before: [], after: []}
             for number in range(rounds):
                 for worker in (before, after)[:: 1 if number % 2 else -1]:
-                    samples[worker].append(1000 * worker.ask("time", size))
+                    samples[worker].append(1000 * worker.ask(["time", size]))
             if rounds:
                 speed_ups[size] = speed_up("before", samples[before], samples[after])
     return Result(precision, mode, same, speed_ups)

@@ -17,6 +17,9 @@ Axes = tuple[str | int, ...]
 #: Special tokens in a segment; anything else there names a part of an item.
 CLS, SEP = "<cls>", "<sep>"
 
+#: What becomes of a token that leaves: see `ReductionSpec.fate`.
+Fate = Literal["dropped", "attended"]
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -199,7 +202,7 @@ class ReductionSpec:
 
     kind: str
     layers: tuple[int, ...] = ()
-    fate: Literal["dropped", "attended"] = "dropped"
+    fate: Fate = "dropped"
     mode: Literal["policy", "budget"] = "policy"
     fractions: tuple[float, ...] = ()
     full_length: bool = False

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
 
 from trbert_deploy.backbones import Backbone
+from trbert_deploy.core.specs import Fate
 
 
 class Reduction(ABC):
@@ -24,14 +25,13 @@ class Reduction(ABC):
     """
 
     name: ClassVar[str]
-    fate: ClassVar[Literal["dropped", "attended"]]
+    fate: ClassVar[Fate]
     foreign_classes: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
     def __init_subclass__(cls) -> None:
         """See that the fate is one that there is."""
-        fates = ("dropped", "attended")
-        if getattr(cls, "fate", fates[0]) not in fates:
-            raise TypeError(f"the fate {cls.fate!r} of {cls.__name__} is not one of {', '.join(fates)}")
+        if "fate" in vars(cls) and cls.fate not in get_args(Fate):
+            raise TypeError(f"the fate {cls.fate!r} of {cls.__name__} is not one of {', '.join(get_args(Fate))}")
 
     @abstractmethod
     def default_layers(self, num_layers: int) -> list[int]:
