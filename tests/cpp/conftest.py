@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,3 +207,25 @@ def running(service_program: Path) -> Callable[..., AbstractContextManager[Servi
         return started([*starter, bundle, "--port", "0", "--threads", "1", *options], environment)
 
     return start
+
+
+@pytest.fixture(scope="module")
+def bundle(text_bundle: Callable[..., Path]) -> Path:
+    """What the service answers with."""
+    return text_bundle("sequence-classification")
+
+
+@pytest.fixture(scope="module")
+def service_options() -> Sequence[str | Path]:
+    """Options of `service`; a module that wants some has its own."""
+    return ()
+
+
+@pytest.fixture(scope="module")
+def service(
+    running: Callable[..., AbstractContextManager[Service]], bundle: Path, service_options: Sequence[str | Path]
+) -> Iterator[Service]:
+    """One for all tests of a module; whatever it was sent, it lives."""
+    with running(bundle, *service_options) as started:
+        yield started
+        assert started.process.poll() is None

@@ -22,11 +22,6 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
-def bundle(text_bundle):
-    return text_bundle("sequence-classification")
-
-
-@pytest.fixture(scope="module")
 def files(tmp_path_factory) -> Path:
     """A certificate for localhost with its key, another key, and a file of API keys."""
     folder = tmp_path_factory.mktemp("service-access")
@@ -46,10 +41,8 @@ def tls(files) -> tuple[str | Path, ...]:
 
 
 @pytest.fixture(scope="module")
-def service(running, bundle, tls):
-    with running(bundle, *tls, "--header-seconds", "2", "--body-seconds", "3") as started:
-        yield started
-        assert started.process.poll() is None
+def service_options(tls):
+    return (*tls, "--header-seconds", "2", "--body-seconds", "3")
 
 
 @pytest.fixture

@@ -20,18 +20,6 @@ ITEM = json.dumps({"text": "a film of " * 6000}).encode()
 SLOW = POST + b"Content-Length: 1000000\r\n\r\n"
 
 
-@pytest.fixture(scope="module")
-def bundle(text_bundle):
-    return text_bundle("sequence-classification")
-
-
-@pytest.fixture(scope="module")
-def service(running, bundle):
-    with running(bundle) as started:
-        yield started
-        assert started.process.poll() is None
-
-
 def read(connection: socket.socket) -> bytes:
     """All that comes until the other side closes, or resets: of what is far too much it does not read all."""
     received = b""

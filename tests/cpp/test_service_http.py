@@ -18,18 +18,6 @@ CLOSE = b"Connection: close"
 SMUGGLED = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
-@pytest.fixture(scope="module")
-def bundle(text_bundle):
-    return text_bundle("sequence-classification")
-
-
-@pytest.fixture(scope="module")
-def service(running, bundle):
-    with running(bundle) as started:
-        yield started
-        assert started.process.poll() is None  # whatever it was sent, it lives
-
-
 def numbered(count: int) -> list[bytes]:
     """Requests with ids, of which the last one says that it is."""
     bodies = [json.dumps({"id": number, "text": f"a film and {number}"}).encode() for number in range(count)]

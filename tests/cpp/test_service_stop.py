@@ -17,11 +17,6 @@ ITEM = b'{"id": 1, "text": "a film"}'
 CLOSE = b"Connection: close"
 
 
-@pytest.fixture(scope="module")
-def bundle(text_bundle):
-    return text_bundle("sequence-classification")
-
-
 def terminate(service: Service) -> None:
     service.process.send_signal(signal.SIGTERM)
 
