@@ -61,7 +61,7 @@ def _changed(value: Any, rng: random.Random) -> Any:
             parent[key] = [parent[key]] * rng.choice((1, 2, 9))
         case 6 if isinstance(parent, dict):
             parent[rng.choice((key + "s", key[:-1], key.upper(), "\ud83d"))] = parent.pop(key)
-        case 7 if isinstance(parent[key], int | float):
+        case 7 if isinstance(parent[key], int | float) and abs(parent[key]) < 1e300:
             parent[key] = parent[key] + rng.choice((-1, 1, 0.5, 2**40))
         case _:
             parent[key] = str(parent[key])
