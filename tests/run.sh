@@ -6,6 +6,7 @@
 #   bash tests/run.sh -m slow    the slow ones
 set -euo pipefail
 cd "$(dirname "$0")/.."
+unset PYTHONDONTWRITEBYTECODE # some containers set it; then each of a thousand processes compiles what it imports anew
 bash runtimes/cpp/scripts/debian_packages.sh
 PIP_COMPILE=0 bash examples/install.sh dev,cpu # half the time: what is imported is compiled then
 PATH=$PWD/.venv/bin:$PATH
