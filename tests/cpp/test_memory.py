@@ -10,8 +10,9 @@ import pytest
 from resident import resident, takes_no_more
 
 
-@pytest.mark.parametrize("batches", [100, pytest.param(3000, marks=pytest.mark.slow)])
-def test_after_some_batches_it_takes_no_more(cpp, shipped_bundle, batches):
+@pytest.mark.parametrize(("batches", "most"), [(100, 1.6), pytest.param(3000, 1.3, marks=pytest.mark.slow)])
+def test_after_some_batches_it_takes_no_more(cpp, shipped_bundle, batches, most):
+    """What the allocator finds scattered moves by a fifth from one hundred batches to the next."""
     chance = random.Random(0)
     words = [cpp.run, shipped_bundle, "--data", "-", "--batch-size", "4", "--threads", "2"]
     held = []
@@ -27,4 +28,4 @@ def test_after_some_batches_it_takes_no_more(cpp, shipped_bundle, batches):
                 held.append(resident(process.pid))
         process.stdin.close()
     assert len(held) == 10
-    assert takes_no_more(held)
+    assert takes_no_more(held, most)

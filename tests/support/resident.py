@@ -11,7 +11,7 @@ def resident(process: int | str = "self") -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
 
 
-def takes_no_more(held: list[float]) -> bool:
-    """Whether what was held in the second half of a run is no more than in the first."""
+def takes_no_more(held: list[float], most: float = 1.1) -> bool:
+    """Whether what was held in the second half of a run is at most so many times what was in the first."""
     half = len(held) // 2
-    return max(held[half:]) < max(held[:half]) * 1.1 + 10
+    return max(held[half:]) < max(held[:half]) * most + 10

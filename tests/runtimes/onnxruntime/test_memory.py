@@ -52,7 +52,7 @@ def held(bundle: Path, requests: int, threads: int, **options: object) -> list[f
 @pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_after_some_requests_a_process_takes_no_more(shipped_bundle, requests, threads):
     *ordinary, after_a_large_one = held(shipped_bundle, requests, threads)
-    assert takes_no_more(ordinary)
+    assert takes_no_more(ordinary, 1.6 if requests < 1000 else 1.3)  # the allocator's own share moves by a fifth
     assert after_a_large_one < max(ordinary) + 250  # what the allocator holds; an arena would hold some 900 more
 
 
