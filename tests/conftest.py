@@ -24,10 +24,10 @@ settings.load_profile("trbert")
 TESTS = Path(__file__).parent
 #: Files that take longest are started first, so that the processes end together.
 LONGEST_FIRST = (
-    "cpp/test_sanitizers.py",
     "plugins/test_plugins.py",
     "runtimes/tensorrt/test_every_graph.py",
     "cpp/test_answers.py",
+    "cpp/test_sanitizers.py",
     "training/test_run.py",
     "training/test_run_command.py",
     "training/test_run_resumed.py",

@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import cpp_builds
 import pytest
 
 from trbert_deploy.calib_data import evaluation_file
@@ -58,13 +59,10 @@ def seeds(part: str, bundle: Path) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def fuzzers(sanitized, cmake_build) -> dict[str, Path]:
+def fuzzers(sanitized) -> dict[str, Path]:
     """The targets by name, built with clang, AddressSanitizer and UndefinedBehaviorSanitizer."""
-    built = sanitized("address,undefined")
-    own = ("body", "request")
-    targets = [f"fuzz-{name}" for name in own]
-    service = cmake_build("service-address", ROOT / "examples" / "cpp_service", *built.options, targets=targets)
-    folders = dict.fromkeys(TARGETS, built.build / "fuzz") | dict.fromkeys(own, service)
+    folders = dict.fromkeys(TARGETS, sanitized("address,undefined").build / "fuzz")
+    folders |= dict.fromkeys(("body", "request"), cpp_builds.service_fuzzers())
     return {name: folder / f"fuzz-{name}" for name, folder in folders.items()}
 
 
