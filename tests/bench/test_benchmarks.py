@@ -20,6 +20,7 @@ from trbert_deploy.runtimes.tensorrt.gpu import find_gpu
 GOLDEN = Path(__file__).parents[1] / "golden" / "distilbert3-sequence-classification"
 
 
+@pytest.mark.slow
 def test_staged_vs_dense(benchmark, tmp_path):
     staged_vs_dense = benchmark("staged_vs_dense")
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_hidden_layers": 4}

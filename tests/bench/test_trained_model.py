@@ -231,6 +231,7 @@ def check_timings(teacher, timed):
         assert one["speed_up"]["of_medians"] == pytest.approx(medians[0] / medians[1])
 
 
+@pytest.mark.slow  # the others take its parts one by one
 @pytest.mark.usefixtures("traced_once")
 def test_a_whole_run_yields_every_line(script, bundles, toy_run, tmp_path, monkeypatch, capsys):
     arguments = {

@@ -10,7 +10,7 @@ import pytest
 from resident import resident, takes_no_more
 
 
-@pytest.mark.parametrize(("batches", "most"), [(100, 1.6), pytest.param(3000, 1.3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("batches", "most"), [(50, 1.6), pytest.param(3000, 1.3, marks=pytest.mark.slow)])
 def test_after_some_batches_it_takes_no_more(cpp, shipped_bundle, batches, most):
     """What the allocator finds scattered moves by a fifth from one hundred batches to the next."""
     chance = random.Random(0)

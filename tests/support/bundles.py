@@ -15,7 +15,7 @@ import pytest
 import tracing
 from disk_cache import cached, hash_of
 from forks import Forks
-from golden_models import GOLDEN
+from golden_models import GOLDEN, load_golden
 from small_models import make_tiny_model
 
 
@@ -66,6 +66,15 @@ def train_wordpiece() -> Callable[..., Path]:
     return train
 
 
+def _model_of(task: str, backbone: str, num_labels: int, whole: bool) -> Any:
+    """One that has all that a bundle may have; for the others graphs that are traced anyway, or small ones."""
+    if task == "token-classification":
+        return make_tiny_model(task, layers=3, reduction_layers=[1, 2])
+    if task == "sequence-classification":
+        return make_tiny_model(task, backbone, layers=4 if whole else 2, num_labels=num_labels)
+    return load_golden(f"{backbone}-{'hotpot-question-answering' if task == 'hotpot' else task}").model
+
+
 @pytest.fixture(scope="session")
 def cached_text_bundle(train_wordpiece: Callable[..., Path]) -> Callable[..., Path]:
     """As `text_bundle`, in the place where later runs find it too."""
@@ -75,10 +84,8 @@ def cached_text_bundle(train_wordpiece: Callable[..., Path]) -> Callable[..., Pa
             from trbert_deploy.checkpoint import load_checkpoint, save_checkpoint
             from trbert_deploy.export.exporter import export_bundle
 
-            # One has all that a bundle may have; the others, which are there for their texts, export in half the time.
-            whole = (task, backbone) == ("sequence-classification", "bert")
-            model = make_tiny_model(task, backbone, layers=4 if whole else 2, num_labels=num_labels)
-            save_checkpoint(model, place / "model")
+            whole = (task, backbone, num_labels, tokenizer) == ("sequence-classification", "bert", 3, True)
+            save_checkpoint(_model_of(task, backbone, num_labels, whole), place / "model")
             if tokenizer:
                 train_wordpiece(place / "model", 120, limit_alphabet=36)
             with tracing.traced_once():
