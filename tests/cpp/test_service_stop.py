@@ -68,7 +68,7 @@ def ask_until_refused(service: Service, keep: bool, asked: threading.Semaphore) 
 
 
 @pytest.mark.parametrize("drain", [0, 1])
-@pytest.mark.parametrize("round_", range(5))
+@pytest.mark.parametrize("round_", [0, *(pytest.param(later, marks=pytest.mark.slow) for later in range(1, 5))])
 def test_nobody_is_reset_under_load(running, bundle, drain, round_):
     asked = threading.Semaphore(0)
     with running(bundle, "--drain-seconds", drain) as service, ThreadPoolExecutor(24) as pool:
