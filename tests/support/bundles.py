@@ -15,7 +15,7 @@ import pytest
 import tracing
 from disk_cache import cached, hash_of
 from forks import Forks
-from golden_models import GOLDEN, load_golden
+from golden_models import GOLDEN
 from small_models import make_tiny_model
 
 
@@ -72,7 +72,10 @@ def _model_of(task: str, backbone: str, num_labels: int, whole: bool) -> Any:
         return make_tiny_model(task, layers=3, reduction_layers=[1, 2])
     if task == "sequence-classification":
         return make_tiny_model(task, backbone, layers=4 if whole else 2, num_labels=num_labels)
-    return load_golden(f"{backbone}-{'hotpot-question-answering' if task == 'hotpot' else task}").model
+    from trbert_deploy.checkpoint import load_checkpoint
+
+    name = f"{backbone}-{'hotpot-question-answering' if task == 'hotpot' else task}"
+    return load_checkpoint(GOLDEN / name).model  # of its own: saving notes something in its configuration
 
 
 @pytest.fixture(scope="session")

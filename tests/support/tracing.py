@@ -72,7 +72,7 @@ def _remembered(model: Any, name: str, trace: Callable[[], ir.Model]) -> onnx.Mo
 
 def _key(model: Any) -> str:
     """A hash of all that a model's graphs are made of."""
-    told = ("keep", "id2label", "label2id")  # not the graphs'
+    told = ("keep", "id2label", "label2id", "architectures", "dtype")  # not the graphs', or what saving notes
     config = {name: value for name, value in model.config.to_dict().items() if name not in told}
     digest = hashlib.sha256(f"{type(model).__name__} {json.dumps(config, sort_keys=True, default=str)}".encode())
     for name, tensor in model.state_dict().items():
