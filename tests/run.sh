@@ -9,8 +9,9 @@ cd "$(dirname "$0")/.."
 unset PYTHONDONTWRITEBYTECODE # some containers set it; then each of a thousand processes compiles what it imports anew
 bash runtimes/cpp/scripts/debian_packages.sh
 export PIP_COMPILE=0 # half the time: what is imported is compiled then
-bash examples/install.sh cpu
-# What goes wrong here is said by the tests that ask for it.
+# C++ is compiled while the rest is installed; what goes wrong there is said by the tests that ask for it.
+[ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
+.venv/bin/python -m pip install --quiet --constraint constraints.txt filelock onnxruntime
 .venv/bin/python tests/support/cpp_builds.py >/dev/null 2>&1 &
 bash examples/install.sh dev,cpu
 PATH=$PWD/.venv/bin:$PATH
